@@ -1,0 +1,185 @@
+"""`<model>.train`, `<model>.release` and `<model>.monitor` for each include/models/*.yaml.
+
+Airflow's `dag_id` of the run being started limits the work to that one model.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    Param,
+    TriggerRule,
+    get_parsing_context,
+)
+
+from include.lifecycle.errors import SpecError
+from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.model import ModelSpec
+from mlops.documentation import describe_monitor, describe_release, describe_train
+from mlops.operators.monitor import GovernOperator, MeasureOperator
+from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
+from mlops.operators.train import (
+    EvaluateOperator,
+    GateOperator,
+    PlanTrainingOperator,
+    RegisterOperator,
+    TrainOperator,
+)
+
+
+def candidate(model: ModelSpec) -> Asset:
+    """Wakes the release: a version was proposed."""
+    return Asset(f"{model.name}.candidate", uri=f"perennial://model/{model.name}/candidate")
+
+
+def drift(model: ModelSpec) -> Asset:
+    """Wakes the training: the governor wants one."""
+    return Asset(f"{model.name}.drift", uri=f"perennial://model/{model.name}/drift")
+
+
+def common(model: ModelSpec, rows: DatasetSpec) -> dict[str, Any]:
+    """What the three DAGs of a model share."""
+    return {
+        "description": model.description,
+        "start_date": datetime.combine(rows.schedule.start, time(), UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": {"owner": model.owner, "retries": 2, "retry_delay": timedelta(seconds=10)},
+    }
+
+
+def moment(title: str, description: str) -> Param:
+    """A moment that a form may leave empty."""
+    return Param(
+        None, type=["null", "string"], format="date-time", title=title, description=description
+    )
+
+
+def train(model: ModelSpec, rows: DatasetSpec) -> DAG:
+    """Nightly, or when drift asks: from published rows to a proposed version."""
+    nightly = CronTriggerTimetable(model.training.schedule, timezone="UTC")
+    with DAG(
+        f"{model.name}.train",
+        schedule=AssetOrTimeSchedule(timetable=nightly, assets=[drift(model)]),
+        doc_md=describe_train(model),
+        tags={"train", *model.tags},
+        params={
+            "as_of": moment("As of", "Train on what was known then; empty: the run's own time."),
+        },
+        **common(model, rows),
+    ) as dag:
+        plan = PlanTrainingOperator(
+            task_id="plan", model=model.name, doc_md="Decides whether to train, and pins the data."
+        )
+        trained = TrainOperator(
+            task_id="train",
+            model=model.name,
+            planned=plan.output["run_key"],
+            pool="training",
+            doc_md="Chooses the number of trees, scores the gate span, refits on all rows known.",
+        )
+        evaluated = EvaluateOperator(
+            task_id="evaluate",
+            model=model.name,
+            trained=trained.output["run_key"],
+            doc_md="Candidate and champion on the same rows, which neither had seen.",
+        )
+        gated = GateOperator(
+            task_id="gates",
+            model=model.name,
+            evaluated=evaluated.output["run_key"],
+            doc_md="Skips, with the reason, when a gate fails.",
+        )
+        RegisterOperator(
+            task_id="register",
+            model=model.name,
+            gated=gated.output,
+            outlets=[candidate(model)],
+            doc_md="Registers the version in MLflow and proposes it in the ledger.",
+        )
+    return dag
+
+
+def release(model: ModelSpec, rows: DatasetSpec) -> DAG:
+    """Woken by a candidate: from a proposal to the version that the server answers with."""
+    with DAG(
+        f"{model.name}.release",
+        schedule=[candidate(model)],
+        doc_md=describe_release(model),
+        tags={"release", *model.tags},
+        params={
+            "version": Param(
+                None,
+                type=["null", "string"],
+                title="Version",
+                description="The waiting version to decide on; empty: the newest one.",
+            )
+        },
+        **common(model, rows),
+    ) as dag:
+        judge = JudgeProposalOperator(
+            task_id="judge",
+            model=model.name,
+            doc_md="Smoke test, gates against the champion of now, verdict in the ledger.",
+        )
+        reconcile = ReconcileOperator(
+            task_id="reconcile",
+            model=model.name,
+            trigger_rule=TriggerRule.NONE_FAILED,
+            doc_md="Makes aliases and release document equal to the ledger.",
+        )
+        answer = AwaitServerOperator(
+            task_id="await_server",
+            model=model.name,
+            doc_md="Waits until the server answers with the champion.",
+        )
+        judge >> reconcile >> answer
+    return dag
+
+
+def monitor(model: ModelSpec, rows: DatasetSpec) -> DAG:
+    """Each window: drift, performance, and whether to retrain."""
+    with DAG(
+        f"{model.name}.monitor",
+        schedule=CronDataIntervalTimetable(model.monitoring.schedule, timezone="UTC"),
+        end_date=datetime.combine(rows.schedule.end, time(), UTC) if rows.schedule.end else None,
+        doc_md=describe_monitor(model),
+        tags={"monitor", *model.tags},
+        params={
+            "window_end": moment("End of the window", "Empty: the end of the run's data interval."),
+        },
+        **common(model, rows),
+    ) as dag:
+        measure = MeasureOperator(
+            task_id="measure",
+            model=model.name,
+            doc_md="Joins predictions with matured labels; drift over all rows; Evidently's report.",
+        )
+        GovernOperator(
+            task_id="govern",
+            model=model.name,
+            measured=measure.output["run_key"],
+            outlets=[drift(model)],
+            doc_md="Records the window; wakes the training, or skips with the reason.",
+        )
+    return dag
+
+
+catalog = open_catalog()
+wanted = get_parsing_context().dag_id
+for name in catalog.model_names():
+    if wanted is None or wanted.startswith(f"{name}."):
+        try:
+            spec = catalog.model(name)
+        except SpecError:
+            continue  # dags/broken_specs.py shows it
+        for build in (train, release, monitor):
+            globals()[f"{name}_{build.__name__}"] = build(spec, catalog.dataset(spec.rows))

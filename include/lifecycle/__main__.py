@@ -1,0 +1,53 @@
+"""``python -m include.lifecycle check`` checks every spec; ``schema`` writes the JSON Schemas."""
+
+from __future__ import annotations
+
+import sys
+
+from include.lifecycle.errors import LifecycleError
+from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.profile import open_profile
+from include.lifecycle.spec.schema import stale_schemas, write_schemas
+
+
+def check() -> list[str]:
+    """Everything that is wrong with the specs, their expectations, features files and schemas."""
+    from include.lifecycle.data.validation import build_expectations
+    from include.lifecycle.model.features import load_feature_code
+
+    catalog = open_catalog()
+    broken = [str(mistake) for mistake in catalog.mistakes()]
+    checks = [lambda name=name: build_expectations(catalog.dataset(name)) for name in catalog.dataset_names()]
+    checks += [
+        lambda name=name: load_feature_code(catalog.features_path(catalog.model(name)).read_bytes())
+        for name in catalog.model_names()
+    ]
+    for run in (*checks, open_profile):
+        try:
+            run()
+        except LifecycleError as error:
+            broken.append(str(error))
+    broken += [f"{path}: not current; run python -m include.lifecycle schema" for path in stale_schemas()]
+    return list(dict.fromkeys(broken))
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0 when all is well, 1 with the mistakes on stderr, 2 for an unknown command."""
+    if arguments == ["schema"]:
+        write_schemas()
+        return 0
+    if arguments != ["check"]:
+        print("usage: python -m include.lifecycle {check|schema}", file=sys.stderr)
+        return 2
+    mistakes = check()
+    for mistake in mistakes:
+        print(mistake, file=sys.stderr)
+    if not mistakes:
+        catalog = open_catalog()
+        found = len(catalog.dataset_names()), len(catalog.model_names())
+        print(f"{found[0]} datasets and {found[1]} models are fine")
+    return 1 if mistakes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

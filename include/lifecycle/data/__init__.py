@@ -1,0 +1,1 @@
+"""Rows: sources, validation, quarantine, publishing, and reading them as of a point in time."""

@@ -1,0 +1,151 @@
+"""Reads a model's rows as they were known at a moment: pinned versions, matured labels, lagged joins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import duckdb
+import pandas as pd
+
+from include.lifecycle.data.partitions import end_of, parse_name
+from include.lifecycle.data.publishing import published_table
+from include.lifecycle.errors import Rejected
+from include.lifecycle.spec.catalog import label_known_after
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.model import Join, ModelSpec
+from include.lifecycle.store.objects import Store
+from include.lifecycle.store.scan import connect
+
+KEY, EVENT_TIME, LABEL = "_key", "_event_time", "_label"
+
+
+def watermark(dataset: DatasetSpec, store: Store) -> datetime | None:
+    """End of the newest published partition, or None when nothing was published."""
+    names = published_table(dataset.name, store).partitions()
+    if not names:
+        return None
+    return end_of(parse_name(max(names), dataset.partition), dataset.partition)
+
+
+def pin_versions(model: ModelSpec, store: Store) -> dict[str, int]:
+    """The newest version of each of the model's tables; raises Rejected when one is empty."""
+    pins = {}
+    for name in (model.rows, *(join.dataset for join in model.joins)):
+        version = published_table(name, store).version()
+        if version is None:
+            raise Rejected(f"dataset {name} has no published partition; run {name}.ingest first")
+        pins[name] = version
+    return pins
+
+
+def read_rows(
+    model: ModelSpec,
+    datasets: Mapping[str, DatasetSpec],
+    pins: Mapping[str, int],
+    store: Store,
+    *,
+    as_of: datetime,
+    since: datetime | None = None,
+) -> pd.DataFrame:
+    """Rows whose label had matured at `as_of`, oldest first.
+
+    Columns: `_key` (str), `_event_time` (UTC), the model's inputs, `_label` (0.0 or 1.0).
+    Rows without a label are left out.
+    """
+    rows = datasets[model.rows]
+    mature = label_known_after(model, rows)
+    with connect() as db:
+        _register(db, pins, store)
+        where = f"epoch_us(r.{rows.event_time}) <= {_us(as_of - mature)}"
+        if since is not None:
+            where += f" AND epoch_us(r.{rows.event_time}) >= {_us(since)}"
+        return db.sql(
+            f"SELECT * FROM ({_select(model, datasets)} WHERE {where}) "
+            f"WHERE {LABEL} IS NOT NULL ORDER BY {EVENT_TIME}, {KEY}"
+        ).df()
+
+
+def read_labels(
+    model: ModelSpec,
+    rows: DatasetSpec,
+    version: int,
+    store: Store,
+    *,
+    matured_after: datetime,
+    matured_by: datetime,
+) -> pd.DataFrame:
+    """`_key`, `_event_time` and `_label` of rows whose label became known in a span of time."""
+    mature = label_known_after(model, rows)
+    with connect() as db:
+        _register(db, {model.rows: version}, store)
+        return db.sql(
+            f"SELECT * FROM (SELECT {_identity(model, rows)} FROM {model.rows} r "
+            f"WHERE epoch_us(r.{rows.event_time}) > {_us(matured_after - mature)} "
+            f"AND epoch_us(r.{rows.event_time}) <= {_us(matured_by - mature)}) WHERE {LABEL} IS NOT NULL"
+        ).df()
+
+
+def _register(db: duckdb.DuckDBPyConnection, pins: Mapping[str, int], store: Store) -> None:
+    for name, version in pins.items():
+        db.register(name, published_table(name, store).dataset(version))
+
+
+def _identity(model: ModelSpec, rows: DatasetSpec) -> str:
+    label = f"r.{model.label.column}"
+    return (
+        f"CAST(r.{rows.key[0]} AS VARCHAR) AS {KEY}, r.{rows.event_time} AS {EVENT_TIME}, "
+        f"CASE WHEN {label} IS NULL THEN NULL WHEN {label} >= {model.label.at_least!r} "
+        f"THEN 1.0 ELSE 0.0 END::DOUBLE AS {LABEL}"
+    )
+
+
+def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> str:
+    rows = datasets[model.rows]
+    joins = [
+        _asof_join(f"j{index}", join, datasets[join.dataset], rows)
+        for index, join in enumerate(model.joins)
+    ]
+    return (
+        f"SELECT {_identity(model, rows)}, {', '.join(_inputs(model, datasets))} "
+        f"FROM {model.rows} r {' '.join(joins)}"
+    )
+
+
+def _inputs(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> list[str]:
+    """Each input with the table it comes from; a joined value older than tolerated is missing."""
+    found = []
+    for name in model.inputs:
+        if name in datasets[model.rows].columns:
+            found.append(f"r.{name}")
+            continue
+        index, join = next(
+            (index, join)
+            for index, join in enumerate(model.joins)
+            if name in datasets[join.dataset].columns
+        )
+        event_time = f"j{index}.{datasets[join.dataset].event_time}"
+        oldest = _plus(f"r.{datasets[model.rows].event_time}", -(join.lag + join.tolerance))
+        found.append(f"CASE WHEN epoch_us({event_time}) >= {oldest} THEN j{index}.{name} END AS {name}")
+    return found
+
+
+def _asof_join(alias: str, join: Join, joined: DatasetSpec, rows: DatasetSpec) -> str:
+    same = " AND ".join(f"r.{column} = {alias}.{column}" for column in join.by)
+    newest = _plus(f"r.{rows.event_time}", -join.lag)
+    return (
+        f"ASOF LEFT JOIN {join.dataset} {alias} "
+        f"ON {same} AND {newest} >= epoch_us({alias}.{joined.event_time})"
+    )
+
+
+def _plus(column: str, duration: timedelta) -> str:
+    return f"epoch_us({column}) + {_us_of(duration)}"
+
+
+def _us(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+def _us_of(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)

@@ -1,0 +1,1 @@
+"""A model's versions: features, training, evaluation, gates, packaging, registry."""

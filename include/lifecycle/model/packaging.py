@@ -1,0 +1,52 @@
+"""Turns a trained version into files that load anywhere, without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from sklearn.pipeline import Pipeline
+
+from include.lifecycle.model import predictor
+
+FILES = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+
+
+def write_package(
+    folder: Path,
+    pipeline: Pipeline,
+    features_code: bytes,
+    *,
+    inputs: Mapping[str, str],
+    key: str,
+    event_time: str,
+) -> list[Path]:
+    """Write a version's files (see :mod:`include.lifecycle.model.predictor`) and return them."""
+    encoder, classifier = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
+    layout = {
+        "inputs": dict(inputs),
+        "key": key,
+        "event_time": event_time,
+        "features": _features(encoder),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "predictor.json").write_text(json.dumps(layout, indent=1), encoding="utf-8")
+    (folder / "features.py").write_bytes(features_code)
+    (folder / "predictor.py").write_bytes(Path(predictor.__file__).read_bytes())
+    classifier.get_booster().save_model(folder / "booster.ubj")
+    return [folder / name for name in FILES]
+
+
+def _features(encoder: object) -> dict[str, list[str] | None]:
+    """Features in the order that the trees expect, text with its categories in order of code."""
+    named, ordinal, text = encoder.transformers_[0]  # type: ignore[attr-defined]
+    categories = dict(zip(text, (found.tolist() for found in ordinal.categories_), strict=True))
+    names = encoder.get_feature_names_out().tolist()  # type: ignore[attr-defined]
+    return {name: _known(categories.get(name)) for name in names}
+
+
+def _known(categories: list[str | None] | None) -> list[str] | None:
+    if categories is None:
+        return None
+    return [value for value in categories if isinstance(value, str)]

@@ -1,0 +1,118 @@
+"""Answers with a packaged version: its own feature code, its categories, its trees.
+
+This file travels inside every version, so that a version loads without this library: it imports
+nothing but numpy and XGBoost. A package is a folder with
+
+    predictor.json     inputs with their types, features with their categories, and the names of the
+                       columns that identify a row (`key`) and say when it happened (`event_time`)
+    features.py        `features(rows)`, the model's own code
+    booster.ubj        the trees
+    predictor.py       this file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xgboost
+
+Columns = Mapping[str, npt.NDArray[Any]]
+
+
+class BadInput(ValueError):
+    """A request that the model cannot answer; the message names the field."""
+
+
+class Predictor:
+    """One version of a model, ready to answer."""
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        layout = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
+        self.inputs: dict[str, str] = layout["inputs"]
+        self.key: str = layout["key"]
+        self.event_time: str = layout["event_time"]
+        self.features = load_features(folder / "features.py")
+        self._codes = {
+            name: None if categories is None else {value: code for code, value in enumerate(categories)}
+            for name, categories in layout["features"].items()
+        }
+        self._booster = xgboost.Booster({"nthread": 1}, model_file=str(folder / "booster.ubj"))
+
+    def predict(self, rows: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
+        """Probabilities of the positive class, one per row; raises BadInput naming the field."""
+        return self.predict_columns(as_columns(rows, self.inputs))
+
+    def predict_columns(self, columns: Columns) -> npt.NDArray[np.float64]:
+        """The same for columns that have their types already."""
+        matrix = encode(self.features(columns), self._codes)
+        return np.asarray(self._booster.inplace_predict(matrix), dtype=np.float64)
+
+
+def load_features(file: Path) -> Any:
+    """The function `features` of a file, loaded under a name that depends on its content."""
+    name = f"features_{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.features
+
+
+def as_columns(rows: Mapping[str, Sequence[Any]], inputs: Mapping[str, str]) -> Columns:
+    """Give each input its type: numbers as float64 (missing: NaN), timestamps as datetime64[us] in
+    UTC (missing: NaT), text as objects (missing: None). Raises BadInput naming the field."""
+    columns = {}
+    for name, kind in inputs.items():
+        if name not in rows:
+            raise BadInput(f"{name}: missing; the model needs {', '.join(inputs)}")
+        try:
+            columns[name] = _as_type(rows[name], kind)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise BadInput(f"{name}: not a {kind}: {error}") from None
+    return columns
+
+
+def _as_type(values: Sequence[Any], kind: str) -> npt.NDArray[Any]:
+    if kind == "timestamp":
+        if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+            return values.astype("datetime64[us]")
+        return np.array([_instant(value) for value in values], dtype="datetime64[us]")
+    if kind == "string":
+        texts = np.empty(len(values), dtype=object)
+        texts[:] = [_text(value) for value in values]
+        return texts
+    return np.asarray(values, dtype=np.float64)
+
+
+def _instant(value: Any) -> np.datetime64:
+    text = str(value) if value is not None else "NaT"
+    return np.datetime64(text.removesuffix("Z").removesuffix("+00:00"), "us")
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if value != value:  # NaN is how pandas writes a missing text
+        return None
+    raise TypeError(f"found {type(value).__name__}")
+
+
+def encode(
+    features: Columns, codes: Mapping[str, Mapping[str, int] | None]
+) -> npt.NDArray[np.float64]:
+    """Features as a matrix (rows × features); a category the training never saw counts as missing."""
+    columns = []
+    for name, categories in codes.items():
+        values = features[name]
+        if categories is not None:
+            values = np.array([categories.get(value, np.nan) for value in values], dtype=np.float64)
+        columns.append(np.asarray(values, dtype=np.float64))
+    return np.column_stack(columns)

@@ -1,0 +1,140 @@
+"""The MLflow registry: a version per run key; aliases and tags that follow from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import requests
+from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.models.signature import infer_signature
+
+from include.lifecycle.errors import Transient
+from include.lifecycle.spec.value import Value
+
+_PYFUNC = Path(__file__).with_name("pyfunc_model.py")
+_ANCHOR_SEQ, _ANCHOR_HASH = "ledger_seq", "ledger_hash"
+
+
+class Registered(Value):
+    """A registered version and the run that made it."""
+
+    version: str
+    run_id: str
+    experiment_id: str
+
+
+class Registry:
+    """The models of one MLflow server (default: the tracking URI that MLflow is set to)."""
+
+    def __init__(self, uri: str | None = None) -> None:
+        # MLflow's own retries last minutes; a task that is retried by Airflow need not.
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+        self._client = MlflowClient(tracking_uri=uri)
+
+    def find(self, model: str, run_key: str) -> Registered | None:
+        """The version that carries a run key, or None."""
+        with self._answering():
+            found = self._client.search_model_versions(f"name='{model}' and tags.run_key='{run_key}'")
+            if not found:
+                return None
+            run_id = str(found[0].run_id)
+            experiment = self._client.get_run(run_id).info.experiment_id
+        return Registered(version=str(found[0].version), run_id=run_id, experiment_id=experiment)
+
+    def register(
+        self,
+        model: str,
+        run_key: str,
+        package: Path,
+        example: pd.DataFrame,
+        *,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        documents: Mapping[str, Any],
+    ) -> Registered:
+        """Log a run with the package and register it; a run key that is registered is found again."""
+        if (found := self.find(model, run_key)) is not None:
+            return found
+        with self._answering():
+            experiment = mlflow.set_experiment(model)
+            with mlflow.start_run(run_name=run_key[:12], tags={**tags, "run_key": run_key}) as run:
+                mlflow.log_params(dict(parameters))
+                mlflow.log_metrics(dict(metrics))
+                for name, document in documents.items():
+                    mlflow.log_dict(document, name)
+                info = _log_model(package, example)
+            self._create_model(model)
+            version = self._client.create_model_version(
+                model,
+                source=info.model_uri,
+                run_id=run.info.run_id,
+                tags={**tags, "run_key": run_key},
+                model_id=info.model_id,
+            )
+        return Registered(
+            version=str(version.version), run_id=run.info.run_id, experiment_id=experiment.experiment_id
+        )
+
+    def set_aliases(self, model: str, aliases: Mapping[str, str | None]) -> None:
+        """Point each alias at its version, or nowhere."""
+        with self._answering():
+            have = self._client.get_registered_model(model).aliases
+            for alias, version in aliases.items():
+                if version is None and alias in have:
+                    self._client.delete_registered_model_alias(model, alias)
+                elif version is not None and have.get(alias) != version:
+                    self._client.set_registered_model_alias(model, alias, version)
+
+    def anchor(self, model: str) -> tuple[int, str] | None:
+        """Number and hash of the newest ledger entry that the registry was told of."""
+        with self._answering():
+            tags = self._client.get_registered_model(model).tags
+        return (int(tags[_ANCHOR_SEQ]), tags[_ANCHOR_HASH]) if _ANCHOR_HASH in tags else None
+
+    def set_anchor(self, model: str, seq: int, digest: str) -> None:
+        """Remember the newest ledger entry outside the store."""
+        with self._answering():
+            self._client.set_registered_model_tag(model, _ANCHOR_SEQ, str(seq))
+            self._client.set_registered_model_tag(model, _ANCHOR_HASH, digest)
+
+    def _create_model(self, model: str) -> None:
+        try:
+            self._client.create_registered_model(model)
+        except RestException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (MlflowException, requests.RequestException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise Transient(
+                f"MLflow at {mlflow.get_tracking_uri()} did not do it; start it or wait, "
+                f"then clear this task: {reason}"
+            ) from error
+
+
+def _log_model(package: Path, example: pd.DataFrame) -> Any:
+    answer = pd.DataFrame({"probability": np.zeros(len(example))})
+    needs = ("mlflow", "numpy", "pandas", "xgboost")
+    return mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(_PYFUNC),
+        artifacts={"package": str(package)},
+        signature=infer_signature(example, answer),
+        input_example=example,
+        pip_requirements=[f"{name}=={installed(name)}" for name in needs],
+    )
+

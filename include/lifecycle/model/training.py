@@ -1,0 +1,124 @@
+"""Learns a version: chooses the number of trees on a later span, then refits on everything known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from xgboost import XGBClassifier
+
+from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
+from include.lifecycle.errors import Rejected
+from include.lifecycle.spec.model import Training, parameters_of
+from include.lifecycle.spec.profile import open_profile
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Three later-and-later spans: `fit` until `stop_from`, `stop` until `gate_from`, `gate`."""
+
+    stop_from: datetime
+    gate_from: datetime
+
+    @classmethod
+    def before(cls, end: datetime, training: Training) -> Spans:
+        """The spans of a training whose newest label belongs to an event before `end`."""
+        gate_from = end - training.gate
+        return cls(gate_from - training.stop, gate_from)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A version before packaging."""
+
+    pipeline: Pipeline
+    """Encoder and trees, fitted on all rows."""
+    trees: int
+    gate: pd.DataFrame
+    """`_key`, `_event_time`, `_label` and `score` of the gate rows, by a fit that never saw them."""
+
+
+def train(training: Training, rows: pd.DataFrame, features: pd.DataFrame, end: datetime) -> Trained:
+    """Fit, choose the number of trees, score the gate, refit on all rows known.
+
+    `rows` has `_key`, `_event_time`, `_label`; `features` the same rows' features; `end` is the
+    newest event time whose label could be known. Raises Rejected when there is nothing to learn.
+    """
+    spans = Spans.before(end, training)
+    fit, stop = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
+    gate = ~stop
+    stop &= ~fit
+    _require_rows(rows[LABEL], {"fit": fit, "stop": stop, "gate": gate}, training)
+
+    label = rows[LABEL]
+    trees = _choose_trees(training, features[fit], label[fit], features[stop], label[stop])
+    unseen = build_pipeline(training, features, trees).fit(features[~gate], label[~gate])
+    scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
+        score=unseen.predict_proba(features[gate])[:, 1].astype(float)
+    )
+    final = build_pipeline(training, features, trees).fit(features, label)
+    return Trained(final, trees, scored.reset_index(drop=True))
+
+
+def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pipeline:
+    """An unfitted scikit-learn pipeline: text to category codes, then gradient-boosted trees."""
+    text = [name for name in features if features[name].dtype == object]
+    encoder = ColumnTransformer(
+        [
+            (
+                "categories",
+                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan")),
+                text,
+            )
+        ],
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    )
+    kinds = ["c"] * len(text) + ["q"] * (features.shape[1] - len(text))
+    classifier = XGBClassifier(
+        n_estimators=trees,
+        tree_method="hist",
+        feature_types=kinds,
+        enable_categorical=True,
+        n_jobs=open_profile().threads,
+        **parameters_of(training),
+    )
+    return Pipeline([("encode", encoder), ("classify", classifier)])
+
+
+def _choose_trees(
+    training: Training,
+    features: pd.DataFrame,
+    label: pd.Series,
+    stop_features: pd.DataFrame,
+    stop_label: pd.Series,
+) -> int:
+    pipeline = build_pipeline(training, features, training.max_trees)
+    encode, classify = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
+    classify.set_params(early_stopping_rounds=training.patience)
+    encoded = encode.fit_transform(features)
+    classify.fit(encoded, label, eval_set=[(encode.transform(stop_features), stop_label)], verbose=False)
+    return max(int(classify.best_iteration) + 1, training.min_trees)
+
+
+def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Training) -> None:
+    for name, mask in spans.items():
+        if not mask.any():
+            raise Rejected(
+                f"training: the {name} span has no rows with a matured label; ingest more partitions, "
+                f"or shorten training.stop ({_days(training.stop)}) and training.gate "
+                f"({_days(training.gate)})"
+            )
+    if label[spans["fit"]].nunique() < 2:
+        raise Rejected(
+            f"training: every label of the fit span is {label[spans['fit']].iloc[0]:g}; "
+            "a classifier needs both: check label.column and label.at_least"
+        )
+
+
+def _days(duration: timedelta) -> str:
+    return f"{duration.total_seconds() / 86_400:g}d"

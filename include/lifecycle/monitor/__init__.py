@@ -1,0 +1,1 @@
+"""Watching a served model: drift, performance, windows, and the governor of retraining."""

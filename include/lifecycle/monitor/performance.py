@@ -1,0 +1,46 @@
+"""Joins the prediction log with labels that have become known."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from include.lifecycle.store.lake import Table
+from include.lifecycle.store.objects import Store
+from include.lifecycle.store.scan import connect
+
+
+def prediction_log(model: str, store: Store) -> Table:
+    """The Delta table that the server writes a model's predictions to."""
+    return Table(store, f"predictions__{model}")
+
+
+def read_predictions(
+    model: str, version: int | None, store: Store, *, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Predictions of events in [start, end), each once: the first that was made for a request.
+
+    Columns: `request_id`, `key`, `event_time`, `version`, `version_as_of`, `score`, `inputs` (JSON).
+    """
+    log = None if version is None else prediction_log(model, store).dataset(version)
+    columns = "request_id, key, event_time, version, version_as_of, score, inputs"
+    if log is None:
+        return pd.DataFrame(columns=columns.split(", "))
+    with connect() as db:
+        db.register("log", log)
+        return db.sql(
+            f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY at) AS _n "
+            f"FROM log WHERE epoch_us(event_time) >= {_us(start)} AND epoch_us(event_time) < {_us(end)}) "
+            "WHERE _n = 1 ORDER BY event_time, key"
+        ).df()
+
+
+def made_before_known(predictions: pd.DataFrame, known_after: timedelta) -> pd.DataFrame:
+    """Predictions by versions that could not have seen the label, one for each key: the newest."""
+    honest = predictions[predictions["version_as_of"] <= predictions["event_time"] + known_after]
+    return honest.sort_values("version_as_of").drop_duplicates("key", keep="last")
+
+
+def _us(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)

@@ -1,0 +1,184 @@
+"""What the ledger says now: champion, undecided proposals, trainings, windows. A pure fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from include.lifecycle.spec.quantities import Instant
+from include.lifecycle.spec.value import Value
+from include.lifecycle.store.ledger import Entry
+
+
+class Proposal(Value):
+    """A registered version that asks to be released."""
+
+    version: str
+    run_key: str
+    """Run key of its training."""
+    as_of: Instant
+    evaluation: str
+    """Run key of its evaluation."""
+
+
+class Lease(Value):
+    """The one training in flight; it ends with its outcome or, if its task died, by expiry."""
+
+    run_key: str
+    holder: str
+    """The run that holds it."""
+    expires: Instant
+
+
+class Training(Value):
+    """A training that was begun, and what came of it."""
+
+    run_key: str
+    as_of: Instant
+    fingerprint: str
+    """Hash of the spec, features and code that it used."""
+    drift: bool
+    """Whether drift asked for it."""
+    outcome: str | None = None
+    """`promoted`, `rejected`, `failed` or `superseded`; None while undecided."""
+
+
+class WindowVerdict(Value):
+    """One monitoring period, judged."""
+
+    end: Instant
+    bad: bool
+    why: str
+
+
+class ModelState(Value):
+    """Everything that follows from a model's ledger."""
+
+    seq: int = -1
+    hash: str = ""
+    champion: Proposal | None = None
+    previous: Proposal | None = None
+    undecided: tuple[Proposal, ...] = ()
+    lease: Lease | None = None
+    trainings: tuple[Training, ...] = ()
+    windows: tuple[WindowVerdict, ...] = ()
+    """In order of business time, one for each end."""
+    retrain: str | None = None
+    """Why a retraining was asked for that has not begun yet."""
+
+    def in_flight(self, now: datetime) -> Lease | None:
+        """The lease of the training in flight, unless it expired."""
+        return self.lease if self.lease and self.lease.expires > now else None
+
+    def is_newest_window(self, end: datetime) -> bool:
+        """Whether a window that ends then is newer than all recorded ones."""
+        return not self.windows or end > self.windows[-1].end
+
+
+def fold(entries: Iterable[Entry]) -> ModelState:
+    """The state after some entries. Total: an entry it cannot use changes nothing but the head."""
+    state = ModelState()
+    for entry in entries:
+        step = _TRANSITIONS.get(entry.event)
+        changes: dict[str, Any] = {}
+        if step is not None:
+            try:
+                changes = step(state, entry)
+            except (KeyError, TypeError, ValidationError):
+                changes = {}
+        state = state.model_copy(update={"seq": entry.seq, "hash": entry.hash, **changes})
+    return state
+
+
+def _training(state: ModelState, entry: Entry) -> dict[str, Any]:
+    data = entry.data
+    training = Training(
+        run_key=data["run_key"],
+        as_of=entry.as_of,
+        fingerprint=data["fingerprint"],
+        drift=data["drift"],
+    )
+    others = tuple(item for item in state.trainings if item.run_key != training.run_key)
+    return {
+        "lease": Lease(run_key=data["run_key"], holder=entry.run_id, expires=data["expires"]),
+        "trainings": (*others, training),
+        "retrain": None,
+    }
+
+
+def _failed(state: ModelState, entry: Entry) -> dict[str, Any]:
+    return _ended(state, entry.data["run_key"], "failed")
+
+
+def _proposed(state: ModelState, entry: Entry) -> dict[str, Any]:
+    proposal = Proposal(as_of=entry.as_of, **entry.data)
+    others = tuple(item for item in state.undecided if item.version != proposal.version)
+    return {"undecided": (*others, proposal), "lease": _released(state, proposal.run_key)}
+
+
+def _promoted(state: ModelState, entry: Entry) -> dict[str, Any]:
+    proposal = _undecided(state, entry)
+    return {
+        "champion": proposal,
+        "previous": state.champion,
+        "undecided": _without(state, proposal.version),
+        **_ended(state, proposal.run_key, "promoted"),
+    }
+
+
+def _rejected(state: ModelState, entry: Entry) -> dict[str, Any]:
+    if "version" not in entry.data:
+        return _ended(state, entry.data["run_key"], "rejected")
+    proposal = _undecided(state, entry)
+    return {
+        "undecided": _without(state, proposal.version),
+        **_ended(state, proposal.run_key, entry.event),
+    }
+
+
+def _window(state: ModelState, entry: Entry) -> dict[str, Any]:
+    verdict = WindowVerdict(end=entry.as_of, bad=entry.data["bad"], why=entry.why)
+    others = [window for window in state.windows if window.end != verdict.end]
+    return {"windows": tuple(sorted([*others, verdict], key=lambda window: window.end))}
+
+
+def _retrain(state: ModelState, entry: Entry) -> dict[str, Any]:
+    return {"retrain": entry.why}
+
+
+def _undecided(state: ModelState, entry: Entry) -> Proposal:
+    found = {item.version: item for item in state.undecided}
+    return found[entry.data["version"]]
+
+
+def _without(state: ModelState, version: str) -> tuple[Proposal, ...]:
+    return tuple(item for item in state.undecided if item.version != version)
+
+
+def _released(state: ModelState, run_key: str) -> Lease | None:
+    return None if state.lease and state.lease.run_key == run_key else state.lease
+
+
+def _ended(state: ModelState, run_key: str, outcome: str) -> dict[str, Any]:
+    return {
+        "lease": _released(state, run_key),
+        "trainings": tuple(
+            item.model_copy(update={"outcome": outcome}) if item.run_key == run_key else item
+            for item in state.trainings
+        ),
+    }
+
+
+_TRANSITIONS = {
+    "training": _training,
+    "failed": _failed,
+    "proposed": _proposed,
+    "promoted": _promoted,
+    "rejected": _rejected,
+    "superseded": _rejected,
+    "window": _window,
+    "retrain": _retrain,
+}

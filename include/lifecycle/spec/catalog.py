@@ -1,0 +1,113 @@
+"""All specs of a project: each is read on its own, and checked against the specs it names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from include.lifecycle.errors import SpecError
+from include.lifecycle.spec.dataset import DatasetSpec, require_column
+from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.reading import read_spec
+from include.lifecycle.spec.value import Value
+
+Spec = TypeVar("Spec", bound=Value)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The specs below one folder. Asking for one spec reads that one and those it names."""
+
+    root: Path
+
+    def dataset(self, name: str) -> DatasetSpec:
+        """The dataset of that name; raises SpecError when it is unknown or broken."""
+        return self._read("datasets", name, DatasetSpec)
+
+    def model(self, name: str) -> ModelSpec:
+        """The model of that name; raises SpecError when it is unknown, broken or asks too much."""
+        model = self._read("models", name, ModelSpec)
+        try:
+            check_model(model, self)
+        except ValueError as error:
+            raise SpecError(f"{self.root / 'models' / name}.yaml: {error}") from None
+        return model
+
+    def dataset_names(self) -> list[str]:
+        """Names of all dataset files, broken ones too."""
+        return sorted(path.stem for path in (self.root / "datasets").glob("*.yaml"))
+
+    def model_names(self) -> list[str]:
+        """Names of all model files, broken ones too."""
+        return sorted(path.stem for path in (self.root / "models").glob("*.yaml"))
+
+    def features_path(self, model: ModelSpec) -> Path:
+        """The model's features file."""
+        return self.root / "models" / model.features_file
+
+    def mistakes(self) -> list[SpecError]:
+        """What is wrong with the specs, one error for each broken file."""
+        found = []
+        for names, read in ((self.dataset_names(), self.dataset), (self.model_names(), self.model)):
+            for name in names:
+                try:
+                    read(name)
+                except SpecError as error:
+                    found.append(error)
+        return found
+
+    def _read(self, folder: str, name: str, kind: type[Spec]) -> Spec:
+        path = self.root / folder / f"{name}.yaml"
+        modified = path.stat().st_mtime_ns if path.is_file() else 0
+        return _read_once(path, modified, kind)
+
+
+@lru_cache(maxsize=4096)
+def _read_once(path: Path, _modified: int, kind: type[Spec]) -> Spec:
+    return read_spec(path, kind)
+
+
+def open_catalog() -> Catalog:
+    """The specs below PERENNIAL_SPECS, or below this project's `include`."""
+    default = Path(__file__).resolve().parents[2]
+    return Catalog(Path(os.environ.get("PERENNIAL_SPECS") or default))
+
+
+def check_model(model: ModelSpec, catalog: Catalog) -> None:
+    """Raise ValueError or SpecError when a model asks for what its datasets do not have.
+
+    A column that is known only after the event may be the label, never an input.
+    """
+    rows = catalog.dataset(model.rows)
+    if len(rows.key) != 1:
+        raise ValueError(f"rows: {model.rows} must have a key of one column, to name a prediction")
+    require_column(model.label.column, rows.columns, "label.column")
+    known_after = _known_after(model, rows, catalog)
+    for column in model.inputs:
+        require_column(column, known_after, "inputs")
+        if known_after[column] > timedelta(0):
+            raise ValueError(f"inputs: {column!r} is known only {known_after[column]} after the event")
+    if not catalog.features_path(model).is_file():
+        raise ValueError(f"features: no file {catalog.features_path(model)}")
+
+
+def _known_after(model: ModelSpec, rows: DatasetSpec, catalog: Catalog) -> dict[str, timedelta]:
+    """When each column of the joined rows is known, counted from the row's event time."""
+    known_after = {name: column.known_after for name, column in rows.columns.items()}
+    for index, join in enumerate(model.joins):
+        joined = catalog.dataset(join.dataset)
+        for column in join.by:
+            require_column(column, joined.columns, f"joins.{index}.by")
+            require_column(column, rows.columns, f"joins.{index}.by")
+        for name, spec in joined.columns.items():
+            known_after.setdefault(name, spec.known_after - join.lag)
+    return known_after
+
+
+def label_known_after(model: ModelSpec, rows: DatasetSpec) -> timedelta:
+    """How long after the event time a row's label is known."""
+    return rows.columns[model.label.column].known_after

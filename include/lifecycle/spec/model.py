@@ -1,0 +1,143 @@
+"""What a user may write about a model: rows, label, training, gates, release, monitoring."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from include.lifecycle.spec.dataset import Identifier
+from include.lifecycle.spec.quantities import Cron, Duration
+from include.lifecycle.spec.value import Value
+
+Metric = Literal["brier", "log_loss", "auc"]
+
+
+class Join(Value):
+    """Another dataset, joined as of the row's event time."""
+
+    dataset: Identifier
+    by: tuple[str, ...] = Field(min_length=1)
+    """Columns that both tables share."""
+    lag: Duration = timedelta(0)
+    """The newest joined row is at least this much older than the row's event time."""
+    tolerance: Duration = timedelta(days=1)
+    """Joined rows older than lag + tolerance count as missing."""
+
+
+class Label(Value):
+    """What is predicted: whether a column, known later, reaches a bound."""
+
+    column: str
+    at_least: float
+
+
+class Training(Value):
+    """How a version is learned."""
+
+    schedule: Cron = "0 2 * * *"
+    history: Duration | None = None
+    """Learn from this much history; everything when empty."""
+    stop: Duration = timedelta(days=14)
+    """The span, before the gate span, on which the number of trees is chosen."""
+    gate: Duration = timedelta(days=7)
+    """The newest span, which neither candidate nor champion has seen when they are compared."""
+    max_trees: int = Field(default=400, ge=1)
+    min_trees: int = Field(default=1, ge=1)
+    patience: int = Field(default=30, ge=1)
+    """Stop when this many trees brought no gain on the stop span."""
+    parameters: dict[str, float | int | str] = {}
+    """Parameters of xgboost.XGBClassifier."""
+    seed: int = 0
+
+
+class Gate(Value):
+    """A check a version must pass before it is registered."""
+
+    metric: Metric
+    at_least: float | None = None
+    at_most: float | None = None
+    worse_by_at_most: float | None = Field(default=None, ge=0)
+    """Largest loss against the champion, on the same rows."""
+
+
+class Drift(Value):
+    """When the features of a window differ from the training's.
+
+    Weather differs each week; so a feature has drifted only when its population stability index
+    (PSI) is above `floor` and above `times` the largest that any span of the window's length shows
+    inside the training set itself.
+    """
+
+    floor: float = Field(default=0.1, gt=0)
+    times: float = Field(default=1.0, gt=0)
+    features: int = Field(default=1, ge=1)
+    """A window with at least this many drifted features is bad."""
+
+
+class Performance(Value):
+    """When the predictions of a window are worse than the gate promised."""
+
+    metric: Metric = "brier"
+    worse_by: float = Field(gt=0)
+
+
+class Monitoring(Value):
+    """What is measured each window."""
+
+    schedule: Cron = "0 0 * * *"
+    lookback: Duration = timedelta(days=1)
+    """A window looks at this much time before its end."""
+    drift: Drift = Drift()
+    performance: Performance | None = None
+    sample: int = Field(default=5_000, ge=100)
+    """Rows in the Evidently report, drawn with a seed; the verdict uses all rows."""
+    min_rows: int = Field(default=100, ge=1)
+    """A window with fewer rows is recorded and judged neither good nor bad."""
+
+
+class Governor(Value):
+    """When a retraining is due; all times are business time."""
+
+    bad_windows: int = Field(default=3, ge=1)
+    of_last: int = Field(default=5, ge=1)
+    cooldown: Duration = timedelta(days=14)
+    """No retraining sooner than this after the last one."""
+    budget: int = Field(default=3, ge=1)
+    budget_period: Duration = timedelta(days=30)
+    max_age: Duration | None = timedelta(days=28)
+    """Retrain when the last training is this old, drift or not; never for age alone when empty."""
+    give_up_after: int = Field(default=3, ge=1)
+    """Drift retrains no more after this many trainings in a row that brought no new champion."""
+
+
+class ModelSpec(Value):
+    """What is learned from datasets, served and kept fresh."""
+
+    name: Identifier
+    description: str
+    owner: str = "ml"
+    tags: tuple[str, ...] = ()
+    rows: Identifier
+    """The dataset whose rows are predicted, one prediction a row."""
+    joins: tuple[Join, ...] = ()
+    label: Label
+    inputs: tuple[str, ...] = Field(min_length=1)
+    """Columns that the features may use; every one must be known at the event time."""
+    features: str | None = None
+    """The Python file with `features(rows)`, beside the YAML; `<name>.py` when empty."""
+    training: Training = Training()
+    gates: tuple[Gate, ...] = ()
+    monitoring: Monitoring = Monitoring()
+    governor: Governor = Governor()
+
+    @property
+    def features_file(self) -> str:
+        """Name of the features file, beside the YAML."""
+        return self.features or f"{self.name}.py"
+
+
+def parameters_of(training: Training) -> dict[str, Any]:
+    """The estimator's parameters as XGBoost takes them, the seed included."""
+    return {**training.parameters, "random_state": training.seed}

@@ -1,0 +1,61 @@
+"""Durations, cron expressions and instants as people write them in YAML."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from croniter import croniter
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+
+
+def parse_duration(text: Any) -> timedelta:
+    """Turn ``"15m"`` or ``"1d 12h"`` into a timedelta; raise ValueError on anything else."""
+    if isinstance(text, timedelta):
+        return text
+    parts = _DURATION.findall(str(text))
+    if not parts or _DURATION.sub("", str(text)).strip():
+        raise ValueError("a duration is a number and a unit, such as 90s, 15m, 2h, 1d or 1w")
+    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest text that :func:`parse_duration` reads back, such as ``"1d 12h"``."""
+    seconds, parts = int(duration.total_seconds()), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        number, seconds = divmod(seconds, size)
+        if number:
+            parts.append(f"{number}{unit}")
+    return " ".join(parts) or "0s"
+
+
+def check_cron(text: str) -> str:
+    """Return a cron expression of five fields unchanged; raise ValueError on anything else."""
+    if len(text.split()) != 5 or not croniter.is_valid(text):
+        raise ValueError("a cron expression has five fields, such as '0 2 * * *' for 02:00 each day")
+    return text
+
+
+def utc(moment: datetime) -> datetime:
+    """The same instant in UTC; raise ValueError when it has no time zone."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone; write it as {moment.isoformat()}Z")
+    return moment.astimezone(UTC)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(\d+\s*[smhdw]\s*)+$", "examples": ["15m", "2h", "1d"]}
+    ),
+]
+Cron = Annotated[
+    str, AfterValidator(check_cron), WithJsonSchema({"type": "string", "examples": ["0 2 * * *"]})
+]
+Instant = Annotated[datetime, AfterValidator(utc)]

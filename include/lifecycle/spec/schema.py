@@ -1,0 +1,43 @@
+"""JSON Schemas for editors, generated from the specs and kept beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.profile import Profile
+from include.lifecycle.spec.value import Value
+
+FOLDER = Path(__file__).parent
+KINDS: dict[str, type[Value]] = {"dataset": DatasetSpec, "model": ModelSpec, "profile": Profile}
+
+
+def schema_text(kind: type[Value]) -> str:
+    """The JSON Schema of a spec as it stands in its file; the name comes from the file's name."""
+    schema: dict[str, Any] = kind.model_json_schema()
+    schema["properties"].pop("name", None)
+    schema["required"] = [key for key in schema.get("required", []) if key != "name"]
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def schema_path(name: str) -> Path:
+    """Where the schema of a kind of spec lies."""
+    return FOLDER / f"{name}.schema.json"
+
+
+def write_schemas() -> None:
+    """Write every schema to its file."""
+    for name, kind in KINDS.items():
+        schema_path(name).write_text(schema_text(kind), encoding="utf-8")
+
+
+def stale_schemas() -> list[Path]:
+    """The schema files that differ from what the specs say now."""
+    return [
+        path
+        for name, kind in KINDS.items()
+        if not (path := schema_path(name)).is_file() or path.read_text() != schema_text(kind)
+    ]

@@ -1,0 +1,1 @@
+"""One module per step of the lifecycle; each is a pure function of its call."""

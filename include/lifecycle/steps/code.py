@@ -1,0 +1,58 @@
+"""Hash of the code that a step really uses: its module, what that imports of this library, the lock."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import subprocess
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+_LIBRARY = "include.lifecycle"
+
+
+@cache
+def code_hash(step: str) -> str:
+    """sha256 over the step's module, the library modules it reaches, and requirements.txt."""
+    digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes())
+    for module in sorted(_reached(f"{_LIBRARY}.steps.{step}")):
+        digest.update(f"{module}\0".encode() + _file(module).read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit the project is at, where there is one."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _reached(start: str) -> set[str]:
+    reached, waiting = set(), [start]
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            waiting += _imports(module)
+    return reached
+
+
+def _imports(module: str) -> list[str]:
+    """The library modules that a module imports, anywhere in its source."""
+    found = []
+    for node in ast.walk(ast.parse(_file(module).read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_LIBRARY):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in names if _file(name).is_file()] or [str(node.module)]
+    return [name for name in found if _file(name).is_file()]
+
+
+def _file(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -1,0 +1,71 @@
+"""Runs a step's call, or adopts the receipt that proves it was run."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from include.lifecycle.errors import Rejected
+from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
+
+STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
+
+
+@dataclass
+class Work:
+    """What a step is given: its call, the store, a scratch folder; and what it gives back."""
+
+    call: Call
+    store: Store
+    folder: Path
+    outputs: dict[str, Output] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def keep(self, name: str, content: bytes | Path) -> Output:
+        """Store an output under a name of the receipt."""
+        kept = self.store.keep_file(content) if isinstance(content, Path) else self.store.keep(content)
+        self.outputs[name] = kept
+        return kept
+
+
+def run_step(call: Call, store: Store) -> tuple[Receipt, bool]:
+    """Run a call unless its valid receipt is there; returns the receipt and whether it was adopted.
+
+    Raises Rejected when this library is not the code that the call names.
+    """
+    if (receipt := find_receipt(call.run_key, store)) is not None:
+        return receipt, True
+    if call.code != code_hash(call.step):
+        raise Rejected(
+            f"{call.step}: this code is not the code of the call {call.run_key[:12]}; "
+            "the image is older or newer than the call: deploy the same one everywhere"
+        )
+    write_call(call, store)
+    started = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix=f"{call.step}-") as folder:
+        work = Work(call, store, Path(folder))
+        _step(call.step)(work)
+    receipt = Receipt(
+        call=call,
+        outputs=work.outputs,
+        counts=work.counts,
+        results=work.results,
+        started=started,
+        commit=git_commit(),
+    )
+    return write_receipt(receipt, store), False
+
+
+def _step(name: str) -> Callable[[Work], None]:
+    if name not in STEPS:
+        raise Rejected(f"unknown step {name!r}; known: {', '.join(STEPS)}")
+    run: Callable[[Work], None] = importlib.import_module(f"include.lifecycle.steps.{name}").run
+    return run

@@ -1,0 +1,120 @@
+"""Train: rows as they were known, features, trees, the gate's predictions, the drift reference."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions, read_rows
+from include.lifecycle.errors import Rejected
+from include.lifecycle.model.features import compute_features, input_types, load_feature_code
+from include.lifecycle.model.packaging import write_package
+from include.lifecycle.model.training import train
+from include.lifecycle.monitor.drift import describe
+from include.lifecycle.spec.catalog import Catalog, label_known_after
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.quantities import parse_duration
+from include.lifecycle.spec.value import canonical_json, sha256
+from include.lifecycle.steps.code import code_hash
+from include.lifecycle.steps.running import Work
+from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.receipts import Call
+
+SAMPLE_ROWS = 5_000
+"""Training rows kept for drift reports."""
+
+
+def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
+    """The specs of the datasets that a model reads, by name."""
+    names = (model.rows, *(join.dataset for join in model.joins))
+    return {name: catalog.dataset(name) for name in names}
+
+
+def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> Call:
+    """The call that trains a model on what is published now and was known at `as_of`.
+
+    The features file goes into the store and its hash into the call. Raises Rejected when a
+    dataset has nothing published.
+    """
+    specs = {
+        "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
+        "lookback": model.monitoring.model_dump(mode="json")["lookback"],
+        "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets_of(model, catalog).items()},
+    }
+    features = store.keep(catalog.features_path(model).read_bytes())
+    return Call(
+        step="train",
+        spec=specs,
+        inputs={"features": features.model_dump(mode="json"), "versions": pin_versions(model, store)},
+        as_of=as_of,
+        code=code_hash("train"),
+        seed=model.training.seed,
+    )
+
+
+def fingerprint(call: Call) -> str:
+    """Hash of what a person changes to get another model: spec, features, code; not the data."""
+    return sha256(canonical_json([call.spec, call.inputs["features"], call.code, call.seed]))
+
+
+def run(work: Work) -> None:
+    """Outputs the package's files, `gate`, `reference`, `sample`; counts rows; results about the fit."""
+    model = ModelSpec.model_validate(work.call.spec["model"])
+    datasets = {
+        name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()
+    }
+    source = work.store.read(Output.model_validate(work.call.inputs["features"]))
+    as_of, history = work.call.as_of, model.training.history
+    rows = read_rows(
+        model,
+        datasets,
+        work.call.inputs["versions"],
+        work.store,
+        as_of=as_of,
+        since=None if history is None else as_of - history,
+    )
+    end = as_of - label_known_after(model, datasets[model.rows])
+    if rows.empty:
+        raise Rejected(
+            f"{model.name}: no row of {model.rows} has a label that had matured at {as_of:%Y-%m-%d}: "
+            f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
+        )
+    inputs = input_types(model, datasets)
+    features = compute_features(load_feature_code(source), rows, inputs)
+    trained = train(model.training, rows, features, end)
+
+    package = write_package(
+        work.folder / "package",
+        trained.pipeline,
+        source,
+        inputs=inputs,
+        key=datasets[model.rows].key[0],
+        event_time=datasets[model.rows].event_time,
+    )
+    for file in package:
+        work.keep(file.name, file)
+    trained.gate.to_parquet(work.folder / "gate.parquet")
+    work.keep("gate", work.folder / "gate.parquet")
+    _keep_references(work, rows[EVENT_TIME], features, parse_duration(work.call.spec["lookback"]))
+    _keep_example(work, rows[list(model.inputs)])
+    work.counts |= {"rows": len(rows), "gate_rows": len(trained.gate)}
+    work.results |= {"trees": trained.trees, "newest_event": rows[EVENT_TIME].max().isoformat()}
+
+
+def _keep_references(
+    work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta
+) -> None:
+    references = describe(features, event_time, lookback)
+    document = {name: item.model_dump(mode="json") for name, item in references.items()}
+    work.keep("reference", canonical_json(document))
+    sample = features.sample(n=min(SAMPLE_ROWS, len(features)), random_state=work.call.seed)
+    sample.to_parquet(work.folder / "sample.parquet", index=False)
+    work.keep("sample", work.folder / "sample.parquet")
+
+
+def _keep_example(work: Work, rows: pd.DataFrame) -> None:
+    example = json.loads(rows.tail(5).to_json(orient="records", date_format="iso"))
+    work.keep("example", canonical_json(example))

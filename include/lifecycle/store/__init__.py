@@ -1,0 +1,1 @@
+"""Where state lives: objects with put-if-absent, Delta tables, receipts and the ledger."""

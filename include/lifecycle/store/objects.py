@@ -1,0 +1,168 @@
+"""Objects in a folder or a bucket: put if absent, read, list; big ones under their sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from include.lifecycle.errors import Rejected, Tampered, Transient
+from include.lifecycle.spec.value import Value, sha256
+
+
+class Output(Value):
+    """A file in the store, named by what is in it."""
+
+    sha256: str
+    size: int
+
+
+class Store:
+    """One place for all state: a folder, or a bucket with a prefix such as `s3://lake/perennial`.
+
+    `options` are credentials and settings under the names that obstore and deltalake share; what
+    they leave open comes from the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …).
+    """
+
+    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        self.options = dict(options or {})
+        self._objects = self._connect()
+
+    def _connect(self) -> ObjectStore:
+        if "://" in self.uri:
+            return from_url(self.uri, config=self.options or None)  # type: ignore[arg-type]
+        return LocalStore(Path(self.uri).absolute(), mkdir=True)
+
+    def put_if_absent(self, path: str, content: bytes) -> bool:
+        """Write an object; False, and nothing written, when one is there already."""
+        try:
+            with self._people_can_read_errors(path):
+                obstore.put(self._objects, path, content, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write an object whether or not one is there: for projections only, never for records."""
+        with self._people_can_read_errors(path):
+            obstore.put(self._objects, path, content)
+
+    def get(self, path: str) -> bytes | None:
+        """The bytes of an object, or None when there is none."""
+        try:
+            with self._people_can_read_errors(path):
+                return bytes(obstore.get(self._objects, path).bytes())
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> list[str]:
+        """Paths of the objects below a prefix, in order."""
+        with self._people_can_read_errors(prefix):
+            return sorted(item["path"] for batch in obstore.list(self._objects, prefix) for item in batch)
+
+    def keep(self, content: bytes) -> Output:
+        """Store bytes under their sha256."""
+        output = Output(sha256=sha256(content), size=len(content))
+        self.put_if_absent(object_path(output.sha256), content)
+        return output
+
+    def keep_file(self, file: Path) -> Output:
+        """Store a file under its sha256, without reading it into memory."""
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        output = Output(sha256=digest, size=file.stat().st_size)
+        if not self.holds(output):
+            with self._people_can_read_errors(str(file)):
+                obstore.put(self._objects, object_path(digest), file)
+        return output
+
+    def holds(self, output: Output) -> bool:
+        """Whether the store has an object of that name and size; its bytes are not read."""
+        try:
+            with self._people_can_read_errors(output.sha256):
+                return obstore.head(self._objects, object_path(output.sha256))["size"] == output.size
+        except FileNotFoundError:
+            return False
+
+    def is_intact(self, output: Output) -> bool:
+        """Whether the bytes in the store are those that the output names; reads all of them."""
+        if not self.holds(output):
+            return False
+        digest = hashlib.sha256()
+        with self._people_can_read_errors(output.sha256):
+            for chunk in obstore.get(self._objects, object_path(output.sha256)):
+                digest.update(chunk)
+        return digest.hexdigest() == output.sha256
+
+    def read(self, output: Output) -> bytes:
+        """The bytes of an output; raises Tampered when they are not the ones written."""
+        content = self.get(object_path(output.sha256))
+        if content is None or sha256(content) != output.sha256:
+            raise Tampered(_tampered(output))
+        return content
+
+    def fetch(self, output: Output, file: Path) -> Path:
+        """Copy an output to a file in chunks; raises Tampered when its bytes are not those written."""
+        digest = hashlib.sha256()
+        try:
+            with self._people_can_read_errors(output.sha256), file.open("wb") as opened:
+                for chunk in obstore.get(self._objects, object_path(output.sha256)):
+                    digest.update(chunk)
+                    opened.write(chunk)
+        except FileNotFoundError:
+            raise Tampered(_tampered(output)) from None
+        if digest.hexdigest() != output.sha256:
+            raise Tampered(_tampered(output))
+        return file
+
+    def table_uri(self, name: str) -> str:
+        """Where the Delta table of that name lies."""
+        return f"{self.uri if '://' in self.uri else Path(self.uri).absolute()}/tables/{name}"
+
+    @contextmanager
+    def _people_can_read_errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (AlreadyExistsError, FileNotFoundError):
+            raise
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise Rejected(f"store {self.uri}: no right to {what}; check credentials: {error}") from error
+        except (BaseError, OSError) as error:
+            raise Transient(_store_trouble(self.uri, what, error)) from error
+
+
+def object_path(digest: str) -> str:
+    """Where the object with that sha256 lies in the store."""
+    return f"objects/{digest[:2]}/{digest}"
+
+
+def _tampered(output: Output) -> str:
+    return (
+        f"object {output.sha256[:12]} of {output.size} bytes is missing or changed in the store; "
+        "remove its receipt to make it again"
+    )
+
+
+def _store_trouble(uri: str, what: str, error: Exception) -> str:
+    text = str(error)
+    if any(sign in text for sign in ("No space left", "File too large", "Disk quota")):
+        return f"store {uri} is full while writing {what}: free space, then clear this task"
+    return f"store {uri} does not answer for {what}; retry when it is back: {text.splitlines()[0]}"
+
+
+def open_store(options: Mapping[str, str] | None = None) -> Store:
+    """The store that PERENNIAL_STORE names; by default a folder below PERENNIAL_HOME."""
+    home = os.environ.get("PERENNIAL_HOME") or Path(__file__).resolve().parents[3] / ".perennial"
+    return Store(os.environ.get("PERENNIAL_STORE") or f"{home}/store", options)

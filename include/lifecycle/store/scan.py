@@ -1,0 +1,17 @@
+"""DuckDB connections for scans: one clock (UTC) and bounded memory."""
+
+from __future__ import annotations
+
+import duckdb
+
+from include.lifecycle.spec.profile import open_profile
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in UTC with the profile's limits on memory and threads."""
+    profile = open_profile()
+    db = duckdb.connect()
+    db.execute("SET TimeZone = 'UTC'")
+    db.execute(f"SET memory_limit = '{profile.memory} bytes'")
+    db.execute(f"SET threads = {profile.threads}")
+    return db

@@ -1,0 +1,103 @@
+"""`python -m include.serving --port 8000`: serve every released model until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from include.lifecycle.errors import LifecycleError
+from include.lifecycle.store.objects import open_store
+from include.serving.app import create_app
+from include.serving.loader import Models
+from include.serving.metrics import Metrics
+from include.serving.packages import PackageCache
+from include.serving.prediction_log import HomeInUse, PredictionLog, owned
+
+_FLUSH_AT_EXIT = 10.0
+_GRACE = 10
+
+
+class PortTaken(RuntimeError):
+    """Somebody listens on the port already."""
+
+
+def main() -> int:
+    """Return 0 after SIGTERM or Ctrl-C, 1 when the server cannot start."""
+    arguments = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Before uvicorn takes the signals, and when it hands them on at its end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    try:
+        serve(arguments.host, arguments.port, _home())
+    except (PortTaken, HomeInUse, LifecycleError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def serve(host: str, port: int, home: Path) -> None:
+    """Serve until a signal; raises PortTaken, HomeInUse or LifecycleError when it cannot start."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listener(host, port))
+        folder = stack.enter_context(owned(home / "prediction-log"))
+        store, metrics = open_store(), Metrics()
+        log = PredictionLog(folder, store, metrics)
+        stack.callback(log.close, _FLUSH_AT_EXIT)
+        models = Models(store, PackageCache(home / "packages", store), metrics)
+        stack.callback(models.stop)
+        models.start()
+        config = uvicorn.Config(
+            create_app(models, log, metrics),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m include.serving", description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    return parser.parse_args()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """The socket, bound before anything slow, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise PortTaken(
+            f"cannot listen on {host}:{port}: {error}; stop what runs there, or choose another --port"
+        ) from error
+    return listener
+
+
+def _home() -> Path:
+    return Path(os.environ.get("PERENNIAL_HOME") or Path(__file__).resolve().parents[2] / ".perennial")
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    status = main()
+    logging.shutdown()
+    # A thread that waits for a store that is away must not keep the process.
+    os._exit(status)

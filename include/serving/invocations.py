@@ -1,0 +1,80 @@
+"""MLflow's protocol: the four ways of writing rows in the body of POST /invocations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from include.lifecycle.model.predictor import BadInput
+
+_FORMS = "dataframe_split, dataframe_records, inputs, instances"
+
+
+class _Split(msgspec.Struct):
+    columns: list[str]
+    data: list[list[Any]]
+
+
+class _Invocation(msgspec.Struct):
+    dataframe_split: _Split | msgspec.UnsetType = msgspec.UNSET
+    dataframe_records: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    inputs: list[Any] | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    instances: list[Any] | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+_decoder = msgspec.json.Decoder(_Invocation)
+
+
+def decode(body: bytes, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """The wanted columns of a request; raises BadInput or msgspec's errors, naming the field."""
+    request = _decoder.decode(body)
+    given = [name for name in request.__struct_fields__ if getattr(request, name) is not msgspec.UNSET]
+    if len(given) != 1:
+        raise BadInput(f"body: give one of {_FORMS}; found {' and '.join(given) or 'none of them'}")
+    if isinstance(request.dataframe_split, _Split):
+        return _from_split(request.dataframe_split.columns, request.dataframe_split.data, wanted)
+    return _from_any(given[0], getattr(request, given[0]), wanted)
+
+
+def _from_any(form: str, rows: Any, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    if isinstance(rows, dict):
+        return _from_columns(form, rows, wanted)
+    if not rows:
+        raise BadInput(f"{form}: no rows; send at least one")
+    if all(isinstance(row, dict) for row in rows):
+        return _from_records(form, rows, wanted)
+    raise BadInput(f'{form}: expected rows such as {{"{wanted[0]}": …}}, or columns of values')
+
+
+def _from_split(columns: list[str], data: list[list[Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
+    for number, row in enumerate(data):
+        if len(row) != len(columns):
+            raise BadInput(
+                f"dataframe_split.data: row {number} has {len(row)} values for {len(columns)} columns"
+            )
+    if len(set(columns)) != len(columns):
+        raise BadInput("dataframe_split.columns: a column is named twice")
+    places = {name: place for place, name in enumerate(columns)}
+    return {name: [row[places[name]] for row in data] for name in wanted if name in places}
+
+
+def _from_records(form: str, rows: list[dict[str, Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
+    columns = {}
+    for name in wanted:
+        values = [row[name] for row in rows if name in row]
+        if values and len(values) != len(rows):
+            missing = next(number for number, row in enumerate(rows) if name not in row)
+            raise BadInput(f"{name}: missing in row {missing} of {form}; use null for an unknown value")
+        if values:
+            columns[name] = values
+    return columns
+
+
+def _from_columns(form: str, columns: dict[str, Any], wanted: Sequence[str]) -> dict[str, list[Any]]:
+    found = {name: columns[name] for name in wanted if name in columns}
+    for name, values in found.items():
+        if not isinstance(values, list):
+            raise BadInput(f"{name}: expected a list of values in {form}")
+    return found

@@ -1,0 +1,188 @@
+"""Follows the release documents: loads what they name and swaps it in, off the event loop."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from pydantic import ValidationError
+
+from include.lifecycle.errors import LifecycleError, Rejected
+from include.lifecycle.model.predictor import Predictor
+from include.lifecycle.release.document import Release, ReleaseDocument
+from include.lifecycle.store.objects import Store
+from include.serving.metrics import Metrics, VersionMetrics
+from include.serving.packages import PackageCache, load
+from include.serving.rows import wanted
+
+_log = logging.getLogger(__name__)
+_FOLDER = "releases/"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_RETRY_AFTER = 2.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version that answers."""
+
+    model: str
+    release: Release
+    predictor: Predictor
+    wanted: tuple[str, ...]
+    """The columns of a request that are looked at."""
+    metrics: VersionMetrics
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A model with a release document, and how well this server follows it."""
+
+    model: str
+    served: Served | None = None
+    seq: int | None = None
+    """The ledger entry that is followed."""
+    trouble: str | None = None
+    """Why the newest document is not followed; `served` is then the version before."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    content: bytes | None
+    retry_at: float
+
+
+class Models:
+    """Every model with a release document in the store, as fresh as the last poll."""
+
+    def __init__(self, store: Store, cache: PackageCache, metrics: Metrics, every: float = 0.5) -> None:
+        self._store, self._cache, self._metrics, self._every = store, cache, metrics, every
+        self._followed: Mapping[str, Followed] = {}
+        self._documents: dict[str, bytes | None] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._stopped = threading.Event()
+        self._store_trouble: str | None = "the store has not been read yet; ask again in a second"
+        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
+
+    @property
+    def followed(self) -> Mapping[str, Followed]:
+        """The models by name; never changed in place, so that any thread may read it."""
+        return self._followed
+
+    @property
+    def store_trouble(self) -> str | None:
+        """Why the last poll of the store failed, or None."""
+        return self._store_trouble
+
+    def start(self) -> None:
+        """Poll once, then go on in the background."""
+        self.poll()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the polling, without waiting for a store that does not answer."""
+        self._stopped.set()
+        self._thread.join(1.0)
+
+    def poll(self) -> None:
+        """Look at all release documents once; never raises."""
+        try:
+            contents = self._contents()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loader must live on
+            self._metrics.poll_failures.inc()
+            if str(error) != self._store_trouble:
+                _log.error("releases cannot be read, serving goes on: %s", error)
+            self._store_trouble = str(error)
+            return
+        self._store_trouble = None
+        for model, content in contents.items():
+            self._follow(model, content)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every):
+            self.poll()
+
+    def _contents(self) -> dict[str, bytes | None]:
+        """The documents by model; None where one was there before and is gone."""
+        names = [PurePosixPath(path) for path in self._store.list(_FOLDER) if path.endswith(".json")]
+        found = {path.stem: self._store.get(str(path)) for path in names if _NAME.fullmatch(path.stem)}
+        return {**dict.fromkeys(self._followed), **found}
+
+    def _follow(self, model: str, content: bytes | None) -> None:
+        before = self._followed.get(model, Followed(model))
+        if self._is_settled(model, content):
+            return
+        try:
+            now = self._load(before, content)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on serving
+            now = self._failed(before, content, error)
+        else:
+            self._failures.pop(model, None)
+            self._documents[model] = content
+        self._publish(before, now)
+
+    def _is_settled(self, model: str, content: bytes | None) -> bool:
+        """Whether this document is followed already, or failed too short a time ago."""
+        failure = self._failures.get(model)
+        if failure is not None:
+            return failure.content == content and time.monotonic() < failure.retry_at
+        return model in self._documents and self._documents[model] == content
+
+    def _load(self, before: Followed, content: bytes | None) -> Followed:
+        document = _parse(before.model, content)
+        served = self._serve(before, document.champion)
+        return Followed(before.model, served, document.seq)
+
+    def _serve(self, before: Followed, release: Release | None) -> Served | None:
+        if release is None:
+            return None
+        if before.served is not None and before.served.release == release:
+            return before.served
+        folder = self._cache.fetch(before.model, release)
+        predictor = load(folder, release)
+        metrics = VersionMetrics(self._metrics, before.model, release.version)
+        return Served(before.model, release, predictor, wanted(predictor), metrics)
+
+    def _failed(self, before: Followed, content: bytes | None, error: Exception) -> Followed:
+        self._metrics.reload_failures.labels(before.model).inc()
+        self._failures[before.model] = _Failure(content, time.monotonic() + _RETRY_AFTER)
+        trouble = str(error) if isinstance(error, LifecycleError) else repr(error)
+        if trouble != before.trouble:
+            still = before.served.release.version if before.served else "nothing"
+            _log.error("%s: release not followed, still serving %s: %s", before.model, still, trouble)
+        return replace(before, trouble=trouble)
+
+    def _publish(self, before: Followed, now: Followed) -> None:
+        self._followed = {**self._followed, now.model: now}
+        self._metrics.trouble.labels(now.model).set(now.trouble is not None)
+        if now.seq is not None:
+            self._metrics.release.labels(now.model).set(now.seq)
+        if now.served is before.served:
+            return
+        if before.served:
+            self._metrics.info.remove(*_labels(before.served))
+        if now.served:
+            self._metrics.info.labels(*_labels(now.served)).set(1)
+            self._cache.keep_only(now.model, now.served.release)
+        _log.info("%s: now serving %s", now.model, now.served and now.served.release.version)
+
+
+def _parse(model: str, content: bytes | None) -> ReleaseDocument:
+    path = f"{_FOLDER}{model}.json"
+    if content is None:
+        raise Rejected(f"{path} is gone from the store; reconcile the ledger to write it again")
+    try:
+        document = ReleaseDocument.model_validate_json(content)
+    except ValidationError as error:
+        raise Rejected(f"{path} is not a release document: {error}") from error
+    if document.model != model:
+        raise Rejected(f"{path} is about {document.model}")
+    return document
+
+
+def _labels(served: Served) -> tuple[str, str, str]:
+    return served.model, served.release.version, served.release.as_of.isoformat()

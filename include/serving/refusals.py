@@ -1,0 +1,57 @@
+"""Why was a request not answered? Each refusal is one HTTP status with words for the caller."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """A request that gets no prediction; `outcome` is its label in the metrics."""
+
+    status = 400
+    outcome = "bad_input"
+
+
+class TooLarge(Refused):
+    """The body is over the limit."""
+
+    status = 413
+
+
+class Unsupported(Refused):
+    """A content type or encoding that this server does not read."""
+
+    status = 415
+
+
+class Forbidden(Refused):
+    """Only this machine may ask for that."""
+
+    status = 403
+    outcome = "forbidden"
+
+
+class NotServed(Refused):
+    """No such model, or no such version of it."""
+
+    status = 404
+    outcome = "not_found"
+
+
+class NotReady(Refused):
+    """The server cannot answer yet; the message says what to do."""
+
+    status = 503
+    outcome = "not_ready"
+
+
+class NotLogged(Refused):
+    """The prediction could not be written down, so it is not given away."""
+
+    status = 503
+    outcome = "log_error"
+
+
+class ModelFailed(Refused):
+    """The model's own code failed on rows of the right types."""
+
+    status = 500
+    outcome = "model_error"

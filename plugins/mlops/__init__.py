@@ -1,0 +1,1 @@
+"""Everything that knows Airflow: operators, hooks, links and views of the lifecycle."""

@@ -1,0 +1,83 @@
+"""What a DAG says of itself in Airflow's UI."""
+
+from __future__ import annotations
+
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.model import Gate, ModelSpec
+from include.lifecycle.spec.quantities import format_duration
+
+
+def describe_dataset(spec: DatasetSpec) -> str:
+    """Documentation of an ingest DAG, in Markdown."""
+    rules = "\n".join(f"- `{name}` {_arguments(item[name])}" for item in spec.expectations for name in item)
+    return f"""### {spec.name}
+{spec.description}
+
+Each run takes one {spec.partition} from `{spec.source.path}`, audits it, and replaces it in the table
+`{spec.name}` in one commit. Backfill any span of time: the same content again changes nothing.
+
+| column | type | known |
+|---|---|---|
+{_columns(spec)}
+
+**Expectations** (rows that break one go to `{spec.name}__quarantine`; more than
+{spec.quarantine.max_share:.0%} of them stop the partition)
+
+{rules}
+"""
+
+
+def describe_train(model: ModelSpec) -> str:
+    """Documentation of a train DAG, in Markdown."""
+    governor = model.governor
+    gates = "\n".join(f"- {_gate(gate)}" for gate in model.gates) or "- none"
+    age = format_duration(governor.max_age) if governor.max_age else "never"
+    return f"""### Train {model.name}
+{model.description}
+
+Runs nightly (`{model.training.schedule}`) and when drift asks. The governor lets it train when it is
+the first time, when drift asked, when the last training is {age} old, or when spec, features or code
+changed; at most {governor.budget} times in {format_duration(governor.budget_period)}. A run that you
+trigger or backfill trains unless there is nothing new.
+
+**Gates**
+
+{gates}
+"""
+
+
+def describe_release(model: ModelSpec) -> str:
+    """Documentation of a release DAG, in Markdown."""
+    return f"""### Release {model.name}
+Woken by a candidate. What waits for a decision is read from the ledger, not from the event: the
+newest proposal is judged, older ones are superseded. Trigger it by hand at any time: with nothing to
+decide it makes registry, release document and server equal to the ledger.
+"""
+
+
+def describe_monitor(model: ModelSpec) -> str:
+    """Documentation of a monitor DAG, in Markdown."""
+    policy, governor = model.monitoring, model.governor
+    return f"""### Monitor {model.name}
+Each window looks at the {format_duration(policy.lookback)} before its end: drift of the served
+features, and the metrics of predictions whose labels became known. Retraining needs
+{governor.bad_windows} bad windows of the last {governor.of_last}, the newest included, and a cooldown
+of {format_duration(governor.cooldown)}. A window older than the newest one is recorded and never acts.
+"""
+
+
+def _columns(spec: DatasetSpec) -> str:
+    return "\n".join(
+        f"| {name} | {column.type} | "
+        f"{format_duration(column.known_after) + ' later' if column.known_after else 'at once'} |"
+        for name, column in spec.columns.items()
+    )
+
+
+def _arguments(arguments: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in arguments.items())
+
+
+def _gate(gate: Gate) -> str:
+    bounds = gate.model_dump(exclude={"metric"}, exclude_none=True)
+    return f"{gate.metric}: " + ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in bounds.items())

@@ -1,0 +1,1 @@
+"""A hook turns an Airflow Connection into a client, nothing else."""

@@ -1,0 +1,1 @@
+"""Operators, named after the verbs of the lifecycle."""

@@ -1,0 +1,1 @@
+"""Pages that Airflow serves for the lifecycle."""
