@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_parsing_context
+from mlops.documentation import describe_dataset
+from mlops.operators.ingest import ExtractOperator, PublishOperator, ValidateOperator
 
 from include.lifecycle.data.partitions import CRON
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.dataset import DatasetSpec
-from mlops.documentation import describe_dataset
-from mlops.operators.ingest import ExtractOperator, PublishOperator, ValidateOperator
 
 
 def ingest(spec: DatasetSpec) -> DAG:
@@ -47,13 +47,13 @@ def ingest(spec: DatasetSpec) -> DAG:
         )
         validate = ValidateOperator(
             task_id="validate",
-            extracted=extract.output["run_key"],
+            extracted=extract.output,
             doc_md="Audits exactly this partition with Great Expectations; parts bad rows from good.",
         )
         PublishOperator(
             task_id="publish",
             dataset=spec.name,
-            validated=validate.output["run_key"],
+            validated=validate.output,
             outlets=[Asset(spec.name, uri=f"perennial://dataset/{spec.name}")],
             doc_md="Replaces the partition in one commit; bad rows go to quarantine with their rule.",
         )

@@ -18,11 +18,6 @@ from airflow.sdk import (
     TriggerRule,
     get_parsing_context,
 )
-
-from include.lifecycle.errors import SpecError
-from include.lifecycle.spec.catalog import open_catalog
-from include.lifecycle.spec.dataset import DatasetSpec
-from include.lifecycle.spec.model import ModelSpec
 from mlops.documentation import describe_monitor, describe_release, describe_train
 from mlops.operators.monitor import GovernOperator, MeasureOperator
 from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
@@ -33,6 +28,11 @@ from mlops.operators.train import (
     RegisterOperator,
     TrainOperator,
 )
+
+from include.lifecycle.errors import SpecError
+from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.model import ModelSpec
 
 
 def candidate(model: ModelSpec) -> Asset:
@@ -58,9 +58,7 @@ def common(model: ModelSpec, rows: DatasetSpec) -> dict[str, Any]:
 
 def moment(title: str, description: str) -> Param:
     """A moment that a form may leave empty."""
-    return Param(
-        None, type=["null", "string"], format="date-time", title=title, description=description
-    )
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
 
 
 def train(model: ModelSpec, rows: DatasetSpec) -> DAG:
@@ -82,20 +80,20 @@ def train(model: ModelSpec, rows: DatasetSpec) -> DAG:
         trained = TrainOperator(
             task_id="train",
             model=model.name,
-            planned=plan.output["run_key"],
+            planned=plan.output,
             pool="training",
             doc_md="Chooses the number of trees, scores the gate span, refits on all rows known.",
         )
         evaluated = EvaluateOperator(
             task_id="evaluate",
             model=model.name,
-            trained=trained.output["run_key"],
+            trained=trained.output,
             doc_md="Candidate and champion on the same rows, which neither had seen.",
         )
         gated = GateOperator(
             task_id="gates",
             model=model.name,
-            evaluated=evaluated.output["run_key"],
+            evaluated=evaluated.output,
             doc_md="Skips, with the reason, when a gate fails.",
         )
         RegisterOperator(
@@ -166,7 +164,7 @@ def monitor(model: ModelSpec, rows: DatasetSpec) -> DAG:
         GovernOperator(
             task_id="govern",
             model=model.name,
-            measured=measure.output["run_key"],
+            measured=measure.output,
             outlets=[drift(model)],
             doc_md="Records the window; wakes the training, or skips with the reason.",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-
 from mlops.links import LINKS
 from mlops.views.outputs import app
 

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from include.lifecycle.errors import LifecycleError
-from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.catalog import Catalog, open_catalog
 from include.lifecycle.spec.profile import open_profile
 from include.lifecycle.spec.schema import stale_schemas, write_schemas
 
 
 def check() -> list[str]:
     """Everything that is wrong with the specs, their expectations, features files and schemas."""
-    from include.lifecycle.data.validation import build_expectations
-    from include.lifecycle.model.features import load_feature_code
-
     catalog = open_catalog()
     broken = [str(mistake) for mistake in catalog.mistakes()]
-    checks = [lambda name=name: build_expectations(catalog.dataset(name)) for name in catalog.dataset_names()]
-    checks += [
-        lambda name=name: load_feature_code(catalog.features_path(catalog.model(name)).read_bytes())
-        for name in catalog.model_names()
-    ]
-    for run in (*checks, open_profile):
+    checks: list[Callable[[], object]] = [open_profile]
+    checks += [partial(_check_dataset, catalog, name) for name in catalog.dataset_names()]
+    checks += [partial(_check_model, catalog, name) for name in catalog.model_names()]
+    for run in checks:
         try:
             run()
         except LifecycleError as error:
             broken.append(str(error))
     broken += [f"{path}: not current; run python -m include.lifecycle schema" for path in stale_schemas()]
     return list(dict.fromkeys(broken))
+
+
+def _check_dataset(catalog: Catalog, name: str) -> None:
+    from include.lifecycle.data.validation import build_expectations
+
+    build_expectations(catalog.dataset(name))
+
+
+def _check_model(catalog: Catalog, name: str) -> None:
+    from include.lifecycle.model.features import load_feature_code
+
+    load_feature_code(catalog.features_path(catalog.model(name)).read_bytes())
 
 
 def main(arguments: list[str]) -> int:

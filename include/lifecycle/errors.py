@@ -1,12 +1,12 @@
 """The errors of the lifecycle; each name answers "does a retry help?".
 
-    LifecycleError
-    ├── Transient          the outside world hiccuped: retry
-    │   ├── Conflict       another writer came first: read again, decide again
-    │   └── InFlight       another training holds the lease: wait for it
-    └── Rejected           bad data, spec or model: a retry sees the same thing
-        ├── SpecError      a YAML says something it must not
-        └── Tampered       stored bytes are not the bytes that were written
+LifecycleError
+├── Transient          the outside world hiccuped: retry
+│   ├── Conflict       another writer came first: read again, decide again
+│   └── InFlight       another training holds the lease: wait for it
+└── Rejected           bad data, spec or model: a retry sees the same thing
+    ├── SpecError      a YAML says something it must not
+    └── Tampered       stored bytes are not the bytes that were written
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from include.serving.rows import wanted
 
 _log = logging.getLogger(__name__)
 _FOLDER = "releases/"
+_PATIENCE = 5.0
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_RETRY_AFTER = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,21 @@ class _Failure:
 class Models:
     """Every model with a release document in the store, as fresh as the last poll."""
 
-    def __init__(self, store: Store, cache: PackageCache, metrics: Metrics, every: float = 0.5) -> None:
-        self._store, self._cache, self._metrics, self._every = store, cache, metrics, every
+    def __init__(
+        self,
+        store: Store,
+        cache: PackageCache,
+        metrics: Metrics,
+        *,
+        every: float = 0.5,
+        retry_after: float = 2.0,
+    ) -> None:
+        self._store, self._cache, self._metrics = store, cache, metrics
+        self._every, self._retry_after = every, retry_after
         self._followed: Mapping[str, Followed] = {}
         self._documents: dict[str, bytes | None] = {}
         self._failures: dict[str, _Failure] = {}
-        self._stopped = threading.Event()
+        self._stopped, self._polled = threading.Event(), threading.Event()
         self._store_trouble: str | None = "the store has not been read yet; ask again in a second"
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
@@ -79,9 +88,9 @@ class Models:
         return self._store_trouble
 
     def start(self) -> None:
-        """Poll once, then go on in the background."""
-        self.poll()
+        """Poll in the background; returns after the first poll, or sooner when the store is slow."""
         self._thread.start()
+        self._polled.wait(_PATIENCE)
 
     def stop(self) -> None:
         """End the polling, without waiting for a store that does not answer."""
@@ -92,7 +101,7 @@ class Models:
         """Look at all release documents once; never raises."""
         try:
             contents = self._contents()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the loader must live on
+        except Exception as error:
             self._metrics.poll_failures.inc()
             if str(error) != self._store_trouble:
                 _log.error("releases cannot be read, serving goes on: %s", error)
@@ -103,8 +112,10 @@ class Models:
             self._follow(model, content)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._every):
+        while not self._stopped.is_set():
             self.poll()
+            self._polled.set()
+            self._stopped.wait(self._every)
 
     def _contents(self) -> dict[str, bytes | None]:
         """The documents by model; None where one was there before and is gone."""
@@ -118,7 +129,7 @@ class Models:
             return
         try:
             now = self._load(before, content)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on serving
+        except Exception as error:
             now = self._failed(before, content, error)
         else:
             self._failures.pop(model, None)
@@ -149,7 +160,7 @@ class Models:
 
     def _failed(self, before: Followed, content: bytes | None, error: Exception) -> Followed:
         self._metrics.reload_failures.labels(before.model).inc()
-        self._failures[before.model] = _Failure(content, time.monotonic() + _RETRY_AFTER)
+        self._failures[before.model] = _Failure(content, time.monotonic() + self._retry_after)
         trouble = str(error) if isinstance(error, LifecycleError) else repr(error)
         if trouble != before.trouble:
             still = before.served.release.version if before.served else "nothing"

@@ -25,9 +25,7 @@ def main() -> int:
         console.print("stopped")
         return 0
     except StackError as error:
-        Console(stderr=True).print(
-            str(error), style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0
 
@@ -48,9 +46,7 @@ def up(console: Console) -> None:
 
 
 def _welcome(console: Console, stack: Stack) -> None:
-    console.print(
-        f"\nAirflow       {stack.airflow_url}   (user {stack.user}, password {stack.password})"
-    )
+    console.print(f"\nAirflow       {stack.airflow_url}   (user {stack.user}, password {stack.password})")
     console.print(f"MLflow        {stack.mlflow_url}")
     console.print(f"model server  {stack.server_url}")
     console.print("Ctrl-C stops everything.\n")

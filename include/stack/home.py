@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class Settings:
 
 
 @contextmanager
-def locked(home: Path, *, patience: float = 20.0) -> Iterator[int]:
+def locked(home: Path, say: Callable[[str], None] = print, *, patience: float = 20.0) -> Iterator[int]:
     """Hold `home` for one stack and yield the lock's file descriptor.
 
     Whoever inherits the descriptor holds the lock too, so that the next stack waits until the
@@ -82,20 +82,21 @@ def locked(home: Path, *, patience: float = 20.0) -> Iterator[int]:
     home.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _lock(descriptor, home, time.monotonic() + patience)
+        if not _lock(descriptor):
+            say(f"waiting for another stack on {home} to end")
+            deadline = time.monotonic() + patience
+            while not _lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise HomeInUse(f"another stack runs on {home}: stop it, or set PERENNIAL_HOME")
+                time.sleep(0.2)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, home: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise HomeInUse(
-                    f"another stack runs on {home}: stop it, or set PERENNIAL_HOME to another folder"
-                ) from None
-            time.sleep(0.2)
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

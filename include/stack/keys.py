@@ -10,17 +10,21 @@ from pathlib import Path
 USER = "admin"
 
 
-def _key() -> str:
+def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _signing_key() -> str:
+    return secrets.token_urlsafe(64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
     """Made once per home, since what they encrypt and sign lies in that home's database."""
 
-    fernet_key: str = field(default_factory=_key, repr=False)
-    jwt_secret: str = field(default_factory=_key, repr=False)
-    session_key: str = field(default_factory=_key, repr=False)
+    fernet_key: str = field(default_factory=_fernet_key, repr=False)
+    jwt_secret: str = field(default_factory=_signing_key, repr=False)
+    session_key: str = field(default_factory=_signing_key, repr=False)
     password: str = field(default_factory=lambda: secrets.token_urlsafe(9), repr=False)
 
 

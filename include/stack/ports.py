@@ -17,7 +17,10 @@ _ATTEMPTS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """The ports of one stack, all on this machine only."""
+    """The ports of one stack, on this machine only.
+
+    Airflow's two log servers listen on all addresses, to whoever has a token of this stack.
+    """
 
     airflow: int = 8080
     mlflow: int = 5000
@@ -36,10 +39,7 @@ def reserved_ports(
     it is not free. Otherwise the next free port after the usual one is taken, and said so.
     """
     with ExitStack() as claims:
-        chosen = {
-            name: _choose(name, usual, environ, say, claims)
-            for name, usual in vars(Ports()).items()
-        }
+        chosen = {name: _choose(name, usual, environ, say, claims) for name, usual in vars(Ports()).items()}
         yield Ports(**chosen)
 
 
@@ -77,7 +77,7 @@ def _claim(port: int, claims: ExitStack) -> bool:
         with socket.socket() as probe:
             # As the servers do: a connection of a stack that has just ended does not block it.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
+            probe.bind(("", port))
     except (OSError, OverflowError):
         claim.close()
         return False

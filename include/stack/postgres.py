@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import psycopg2
 
 DATABASES = ("airflow", "mlflow")
@@ -48,9 +48,7 @@ def healthy(sockets: Path) -> set[str]:
 
 def ensure_databases(sockets: Path) -> None:
     """Create the databases that are not there yet."""
-    with closing(
-        psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")
-    ) as connection:
+    with closing(psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         cursor.execute("SELECT datname FROM pg_database")
@@ -85,11 +83,11 @@ def serve(data: Path, sockets: Path) -> None:
 
     os.environ["LC_ALL"] = "C"  # initdb fails for a locale that this machine lacks
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = get_server(data, start=False)
     server.ensure_pgdata_inited()
+    _make_private(sockets, owner=data.stat().st_uid)
     if server.system_user is not None:
-        _become(server.system_user, sockets)
+        _become(server.system_user)
     options = ["-D", str(data), "-k", str(sockets), "-c", "listen_addresses="]
     # Connections are trusted, so nobody else may reach the socket.
     options += ["-c", "unix_socket_permissions=0700"]
@@ -97,10 +95,18 @@ def serve(data: Path, sockets: Path) -> None:
     os.execv(program, [program, *options])
 
 
-def _become(user: str, sockets: Path) -> None:
+def _make_private(sockets: Path, owner: int) -> None:
+    """Make the folder for `owner`; one that somebody else has made in /tmp is refused."""
+    if not sockets.exists():
+        sockets.mkdir(mode=0o700)
+        os.chown(sockets, owner, -1)
+    if sockets.lstat().st_uid != owner:
+        raise PermissionError(f"{sockets} belongs to somebody else: remove it")
+
+
+def _become(user: str) -> None:
     """Give up root, as which PostgreSQL refuses to run."""
     entry = pwd.getpwnam(user)
-    os.chown(sockets, entry.pw_uid, entry.pw_gid)
     os.chdir("/")
     os.setgid(entry.pw_gid)
     os.setgroups([])

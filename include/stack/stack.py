@@ -81,7 +81,7 @@ def running_stack(
     """
     settings = settings or Settings.from_environment(environ)
     with ExitStack() as exits:
-        lock = exits.enter_context(locked(settings.home))
+        lock = exits.enter_context(locked(settings.home, say))
         ports = exits.enter_context(reserved_ports(environ, say))
         stack = _prepared(settings, ports, environ)
         start = _Start(stack, lock, say, exits)

@@ -13,9 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-from honcho.manager import Manager  # type: ignore[import-untyped]
-from honcho.printer import Printer  # type: ignore[import-untyped]
+import psutil
+from honcho.manager import Manager
+from honcho.printer import Printer
 
 
 def main(group: str) -> int:

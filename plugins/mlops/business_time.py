@@ -8,6 +8,7 @@ from typing import Any
 
 from include.lifecycle.errors import Rejected
 from include.lifecycle.release.decisions import Actor
+from include.lifecycle.spec.quantities import utc
 
 Context = Mapping[str, Any]
 
@@ -24,7 +25,7 @@ def slot(context: Context) -> datetime:
     """
     run = context["dag_run"]
     moment: datetime = context.get("data_interval_end") or run.logical_date or run.run_after
-    return moment.astimezone(UTC)
+    return utc(moment)
 
 
 def asked_or_slot(context: Context, name: str) -> datetime:
@@ -36,7 +37,7 @@ def asked_or_slot(context: Context, name: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise Rejected(f"{name}: found {text!r}; write a moment such as 2013-03-01T00:00:00Z") from None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    return utc(moment.replace(tzinfo=moment.tzinfo or UTC))
 
 
 def actor(context: Context) -> Actor:

@@ -80,4 +80,6 @@ def _arguments(arguments: dict[str, object]) -> str:
 
 def _gate(gate: Gate) -> str:
     bounds = gate.model_dump(exclude={"metric"}, exclude_none=True)
-    return f"{gate.metric}: " + ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in bounds.items())
+    return f"{gate.metric}: " + ", ".join(
+        f"{key.replace('_', ' ')} {value:g}" for key, value in bounds.items()
+    )

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,25 +23,16 @@ import httpx
 import mlflow
 import numpy as np
 
+from include.lifecycle.model import packaging
+from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.store.objects import Store
 from tests.serving.released import MODEL, ROW, make_package, publish, release_of
+from tests.serving.running import RunningServer, answers, free_port, wait_until
 
 CONNECTIONS = 4
 SECONDS = 8.0
-_START = 120.0
-_PYFUNC = '''
-import mlflow
-from include.lifecycle.model.predictor import Predictor
-
-class Packaged(mlflow.pyfunc.PythonModel):
-    def load_context(self, context):
-        self.predictor = Predictor(context.artifacts["package"])
-
-    def predict(self, context, model_input, params=None):
-        return self.predictor.predict({name: model_input[name].tolist() for name in model_input})
-
-mlflow.models.set_model(Packaged())
-'''
+# The very pyfunc that is registered with each version; importing it would declare it to MLflow.
+_PYFUNC = Path(packaging.__file__).with_name("pyfunc_model.py")
 
 
 @dataclass(frozen=True)
@@ -63,15 +53,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         package = make_package(folder / "package", seed=1, trees=300)
-        with _perennial(folder, package) as port:
-            ours = measure("perennial, logging and metrics on", port)
-            logged = _logged(port)
+        with _perennial(folder, package) as server:
+            ours = measure("perennial, logging and metrics on", server.port)
+            logged = _logged(server)
         with _mlflow(folder, package) as port:
             theirs = measure("mlflow models serve", port)
     print(f"one-row requests, {CONNECTIONS} connections, {SECONDS:g} s each, {os.cpu_count()} cores")
     print(f"{'server':42} {'rps':>8} {'p50 ms':>9} {'p99 ms':>9}")
     print(ours, theirs, sep="\n")
-    print(f"{ours.rate / theirs.rate:.1f} times the requests, {theirs.p99 / ours.p99:.1f} times sooner at p99")
+    print(
+        f"{ours.rate / theirs.rate:.1f} times the requests, {theirs.p99 / ours.p99:.1f} times sooner at p99"
+    )
     print(f"{logged:,} rows were in Delta after the run")
 
 
@@ -110,29 +102,25 @@ async def _connection(port: int, deadline: float) -> list[float]:
 
 
 @contextmanager
-def _perennial(folder: Path, package: Path) -> Iterator[int]:
+def _perennial(folder: Path, package: Path) -> Iterator[RunningServer]:
     store = Store(str(folder / "store"))
     publish(store, release_of(package, "1", store))
-    environment = {"PERENNIAL_HOME": str(folder / "home"), "PERENNIAL_STORE": store.uri}
-    port = free_port()
-    command = [sys.executable, "-m", "include.serving", "--port", str(port)]
-    with _running(command, environment, f"http://127.0.0.1:{port}/v2/models/{MODEL}/ready"):
-        yield port
+    with RunningServer(folder / "home", store.uri) as server:
+        wait_until(lambda: httpx.get(f"{server.url}/v2/models/{MODEL}/ready").is_success, "ready")
+        yield server
 
 
 @contextmanager
 def _mlflow(folder: Path, package: Path) -> Iterator[int]:
-    script = folder / "pyfunc.py"
-    script.write_text(_PYFUNC)
     mlflow.pyfunc.save_model(
-        folder / "mlflow", python_model=script, artifacts={"package": str(package)}, pip_requirements=[]
+        folder / "mlflow", python_model=_PYFUNC, artifacts={"package": str(package)}, pip_requirements=[]
     )
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(folder / "mlflow")]
     command += ["--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"]
     # mlflow starts uvicorn from the PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with _running(command, {"PATH": path, "PYTHONPATH": os.getcwd()}, f"http://127.0.0.1:{port}/ping"):
+    with _running(command, {"PATH": path, "PYTHONPATH": str(Path.cwd())}, f"http://127.0.0.1:{port}/ping"):
         yield port
 
 
@@ -147,38 +135,17 @@ def _running(command: list[str], environment: dict[str, str], ready: str) -> Ite
         start_new_session=True,
     )
     try:
-        _wait_until(ready, process)
+        wait_until(lambda: answers(ready), f"{command[3]} serves", process)
         yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
-def _wait_until(ready: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(ready).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError(f"{' '.join(map(str, process.args))} did not get ready")  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _logged(port: int) -> int:
-    httpx.post(f"http://127.0.0.1:{port}/admin/flush", timeout=60).raise_for_status()
-    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
-    count = next(line for line in lines if line.startswith("perennial_rows_total"))
-    return int(float(count.rsplit(" ", 1)[1]))
+def _logged(server: RunningServer) -> int:
+    server.flush()
+    dataset = prediction_log(MODEL, Store(str(server.home.parent / "store"))).dataset()
+    return 0 if dataset is None else int(dataset.count_rows())
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ ROW = {
     "weekend": True,
     "time_hour": "2013-01-31T14:00:00Z",
 }
-FEATURES = b'''
+FEATURES = b"""
 def features(rows):
     hour = rows["time_hour"].astype("datetime64[h]").astype("int64") % 24
     return {
@@ -41,7 +41,7 @@ def features(rows):
         "weekend": rows["weekend"],
         "hour": hour,
     }
-'''
+"""
 
 
 def training_rows(count: int, seed: int) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def training_rows(count: int, seed: int) -> pd.DataFrame:
     draw = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "carrier": draw.choice(["UA", "DL", "AA", None], count),
+            "carrier": [("UA", "DL", "AA", None)[code] for code in draw.integers(0, 4, count)],
             "distance": draw.uniform(100, 3_000, count),
             "stops": draw.integers(0, 3, count).astype(float),
             "weekend": draw.integers(0, 2, count).astype(float),

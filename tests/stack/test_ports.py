@@ -19,9 +19,7 @@ def taken() -> Iterator[int]:
 def usual(monkeypatch: pytest.MonkeyPatch) -> Ports:
     """Usual ports that no other program of this machine is likely to have."""
     ports = Ports(airflow=28080, mlflow=25000, server=28000, worker_logs=28793, trigger_logs=28794)
-    monkeypatch.setattr(
-        "include.stack.ports.Ports", lambda **chosen: Ports(**chosen or vars(ports))
-    )
+    monkeypatch.setattr("include.stack.ports.Ports", lambda **chosen: Ports(**chosen or vars(ports)))
     return ports
 
 

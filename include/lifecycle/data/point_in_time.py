@@ -57,13 +57,14 @@ def read_rows(
     mature = label_known_after(model, rows)
     with connect() as db:
         _register(db, pins, store)
-        where = f"epoch_us(r.{rows.event_time}) <= {_us(as_of - mature)}"
+        where = f'epoch_us(r."{rows.event_time}") <= {_us(as_of - mature)}'
         if since is not None:
-            where += f" AND epoch_us(r.{rows.event_time}) >= {_us(since)}"
-        return db.sql(
+            where += f' AND epoch_us(r."{rows.event_time}") >= {_us(since)}'
+        found: pd.DataFrame = db.sql(
             f"SELECT * FROM ({_select(model, datasets)} WHERE {where}) "
             f"WHERE {LABEL} IS NOT NULL ORDER BY {EVENT_TIME}, {KEY}"
         ).df()
+    return found
 
 
 def read_labels(
@@ -79,11 +80,26 @@ def read_labels(
     mature = label_known_after(model, rows)
     with connect() as db:
         _register(db, {model.rows: version}, store)
-        return db.sql(
-            f"SELECT * FROM (SELECT {_identity(model, rows)} FROM {model.rows} r "
-            f"WHERE epoch_us(r.{rows.event_time}) > {_us(matured_after - mature)} "
-            f"AND epoch_us(r.{rows.event_time}) <= {_us(matured_by - mature)}) WHERE {LABEL} IS NOT NULL"
+        found: pd.DataFrame = db.sql(
+            f'SELECT * FROM (SELECT {_identity(model, rows)} FROM "{model.rows}" r '
+            f'WHERE epoch_us(r."{rows.event_time}") > {_us(matured_after - mature)} '
+            f'AND epoch_us(r."{rows.event_time}") <= {_us(matured_by - mature)}) WHERE {LABEL} IS NOT NULL'
         ).df()
+    return found
+
+
+def count_labels(model: ModelSpec, rows: DatasetSpec, version: int, store: Store, as_of: datetime) -> int:
+    """How many rows had a matured label at `as_of`, within the training's history."""
+    until = as_of - label_known_after(model, rows)
+    where = f'epoch_us(r."{rows.event_time}") <= {_us(until)}'
+    if model.training.history is not None:
+        where += f' AND epoch_us(r."{rows.event_time}") >= {_us(as_of - model.training.history)}'
+    with connect() as db:
+        _register(db, {model.rows: version}, store)
+        (count,) = db.execute(
+            f'SELECT count(r."{model.label.column}") FROM "{model.rows}" r WHERE {where}'
+        ).fetchall()[0]
+    return int(count)
 
 
 def _register(db: duckdb.DuckDBPyConnection, pins: Mapping[str, int], store: Store) -> None:
@@ -92,9 +108,9 @@ def _register(db: duckdb.DuckDBPyConnection, pins: Mapping[str, int], store: Sto
 
 
 def _identity(model: ModelSpec, rows: DatasetSpec) -> str:
-    label = f"r.{model.label.column}"
+    label = f'r."{model.label.column}"'
     return (
-        f"CAST(r.{rows.key[0]} AS VARCHAR) AS {KEY}, r.{rows.event_time} AS {EVENT_TIME}, "
+        f'CAST(r."{rows.key[0]}" AS VARCHAR) AS {KEY}, r."{rows.event_time}" AS {EVENT_TIME}, '
         f"CASE WHEN {label} IS NULL THEN NULL WHEN {label} >= {model.label.at_least!r} "
         f"THEN 1.0 ELSE 0.0 END::DOUBLE AS {LABEL}"
     )
@@ -103,12 +119,11 @@ def _identity(model: ModelSpec, rows: DatasetSpec) -> str:
 def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> str:
     rows = datasets[model.rows]
     joins = [
-        _asof_join(f"j{index}", join, datasets[join.dataset], rows)
-        for index, join in enumerate(model.joins)
+        _asof_join(f"j{index}", join, datasets[join.dataset], rows) for index, join in enumerate(model.joins)
     ]
     return (
         f"SELECT {_identity(model, rows)}, {', '.join(_inputs(model, datasets))} "
-        f"FROM {model.rows} r {' '.join(joins)}"
+        f'FROM "{model.rows}" r {" ".join(joins)}'
     )
 
 
@@ -117,25 +132,23 @@ def _inputs(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> list[str]:
     found = []
     for name in model.inputs:
         if name in datasets[model.rows].columns:
-            found.append(f"r.{name}")
+            found.append(f'r."{name}"')
             continue
         index, join = next(
-            (index, join)
-            for index, join in enumerate(model.joins)
-            if name in datasets[join.dataset].columns
+            (index, join) for index, join in enumerate(model.joins) if name in datasets[join.dataset].columns
         )
-        event_time = f"j{index}.{datasets[join.dataset].event_time}"
-        oldest = _plus(f"r.{datasets[model.rows].event_time}", -(join.lag + join.tolerance))
-        found.append(f"CASE WHEN epoch_us({event_time}) >= {oldest} THEN j{index}.{name} END AS {name}")
+        event_time = f'j{index}."{datasets[join.dataset].event_time}"'
+        oldest = _plus(f'r."{datasets[model.rows].event_time}"', -(join.lag + join.tolerance))
+        found.append(f'CASE WHEN epoch_us({event_time}) >= {oldest} THEN j{index}."{name}" END AS "{name}"')
     return found
 
 
 def _asof_join(alias: str, join: Join, joined: DatasetSpec, rows: DatasetSpec) -> str:
-    same = " AND ".join(f"r.{column} = {alias}.{column}" for column in join.by)
-    newest = _plus(f"r.{rows.event_time}", -join.lag)
+    same = " AND ".join(f'r."{column}" = {alias}."{column}"' for column in join.by)
+    newest = _plus(f'r."{rows.event_time}"', -join.lag)
     return (
-        f"ASOF LEFT JOIN {join.dataset} {alias} "
-        f"ON {same} AND {newest} >= epoch_us({alias}.{joined.event_time})"
+        f'ASOF LEFT JOIN "{join.dataset}" {alias} '
+        f'ON {same} AND {newest} >= epoch_us({alias}."{joined.event_time}")'
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import datetime
-from glob import glob
 from pathlib import Path
 
 import duckdb
@@ -30,7 +29,7 @@ def landing_folder() -> Path:
 def source_files(source: FilesSource, start: datetime) -> list[Path]:
     """The files of the partition that starts at `start`; raises Rejected when there is none."""
     pattern = landing_folder() / source.path.format(partition=start)
-    files = sorted(Path(file) for file in glob(str(pattern)))
+    files = sorted(pattern.parent.glob(pattern.name))
     if not files:
         raise Rejected(
             f"no file {pattern}: the partition of {start:%Y-%m-%d %H:%M} has not arrived; "

@@ -64,7 +64,7 @@ def judge_quarantine(spec: DatasetSpec, audit: Audit, rows_in: int, quarantined:
 
 def build_expectations(spec: DatasetSpec) -> list[Any]:
     """The dataset's expectations as Great Expectations' objects; raises Rejected for a bad one."""
-    from great_expectations.exceptions import ExpectationNotFoundError
+    from great_expectations.exceptions.exceptions import ExpectationNotFoundError
     from great_expectations.expectations import registry
 
     built = []
@@ -97,10 +97,11 @@ def _validate(spec: DatasetSpec, partition: str, rows: pd.DataFrame) -> Any:
 
 
 def _page(outcome: Any) -> str:
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
-    return str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome)))
+    content = ValidationResultsPageRenderer().render(outcome)
+    return str(DefaultJinjaPageView().render(content))  # type: ignore[no-untyped-call]
 
 
 def _rule_name(single: Any) -> str:

@@ -18,9 +18,7 @@ Numbers = npt.NDArray[np.float64]
 METRICS: dict[Metric, Callable[[Numbers, Numbers], float]] = {
     "brier": lambda label, score: float(brier_score_loss(label, score)),
     "log_loss": lambda label, score: float(log_loss(label, score, labels=[0, 1])),
-    "auc": lambda label, score: (
-        float(roc_auc_score(label, score)) if len(set(label)) > 1 else float("nan")
-    ),
+    "auc": lambda label, score: float(roc_auc_score(label, score)) if len(set(label)) > 1 else float("nan"),
 }
 HIGHER_IS_BETTER: frozenset[Metric] = frozenset({"auc"})
 

@@ -63,9 +63,9 @@ def _comparison(evaluation: Evaluation, gate: Gate, tolerance: float) -> GateRes
     why = (
         f"{gate.metric} {evaluation.candidate[gate.metric].value:.4f}, worse than version "
         f"{evaluation.compared_with} by {_text(loss)} on {evaluation.compared_rows} rows; "
-        f"allowed: {tolerance:g}"
+        f"harm is shown above {tolerance:g}"
     )
-    return GateResult(gate=name, passed=loss.value <= tolerance, why=why)
+    return GateResult(gate=name, passed=loss.low <= tolerance, why=why)
 
 
 def _text(value: Estimate) -> str:

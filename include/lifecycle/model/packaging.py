@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from include.lifecycle.model import predictor
@@ -38,11 +39,11 @@ def write_package(
     return [folder / name for name in FILES]
 
 
-def _features(encoder: object) -> dict[str, list[str] | None]:
+def _features(encoder: ColumnTransformer) -> dict[str, list[str] | None]:
     """Features in the order that the trees expect, text with its categories in order of code."""
-    named, ordinal, text = encoder.transformers_[0]  # type: ignore[attr-defined]
+    _, ordinal, text = encoder.transformers_[0]
     categories = dict(zip(text, (found.tolist() for found in ordinal.categories_), strict=True))
-    names = encoder.get_feature_names_out().tolist()  # type: ignore[attr-defined]
+    names = encoder.get_feature_names_out().tolist()
     return {name: _known(categories.get(name)) for name in names}
 
 

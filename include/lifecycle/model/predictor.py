@@ -60,7 +60,8 @@ def load_features(file: Path) -> Any:
     """The function `features` of a file, loaded under a name that depends on its content."""
     name = f"features_{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.features
@@ -105,9 +106,7 @@ def _text(value: Any) -> str | None:
     raise TypeError(f"found {type(value).__name__}")
 
 
-def encode(
-    features: Columns, codes: Mapping[str, Mapping[str, int] | None]
-) -> npt.NDArray[np.float64]:
+def encode(features: Columns, codes: Mapping[str, Mapping[str, int] | None]) -> npt.NDArray[np.float64]:
     """Features as a matrix (rows × features); a category the training never saw counts as missing."""
     columns = []
     for name, categories in codes.items():

@@ -37,7 +37,7 @@ class Registry:
 
     def __init__(self, uri: str | None = None) -> None:
         # MLflow's own retries last minutes; a task that is retried by Airflow need not.
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
         self._client = MlflowClient(tracking_uri=uri)
 
     def find(self, model: str, run_key: str) -> Registered | None:
@@ -137,4 +137,3 @@ def _log_model(package: Path, example: pd.DataFrame) -> Any:
         input_example=example,
         pip_requirements=[f"{name}=={installed(name)}" for name in needs],
     )
-

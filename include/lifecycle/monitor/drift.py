@@ -77,7 +77,9 @@ def _shares(db: object, name: str, edges: tuple[float, ...] | None) -> dict[str,
         bin_of = f"coalesce(\"{name}\"::VARCHAR, '')"
     else:
         passed = " + ".join(f'("{name}" > {edge!r})::INT' for edge in edges) or "0"
-        bin_of = f"CASE WHEN \"{name}\" IS NULL OR isnan(\"{name}\"::DOUBLE) THEN '' ELSE ({passed})::VARCHAR END"
+        bin_of = (
+            f'CASE WHEN "{name}" IS NULL OR isnan("{name}"::DOUBLE) THEN \'\' ELSE ({passed})::VARCHAR END'
+        )
     counts = db.execute(f"SELECT {bin_of}, count(*) FROM features GROUP BY 1 ORDER BY 1").fetchall()  # type: ignore[attr-defined]
     total = sum(count for _, count in counts)
     return {str(key): count / total for key, count in counts}

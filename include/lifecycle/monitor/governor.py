@@ -20,8 +20,11 @@ class Decision(Value):
     why: str
 
 
-def decide_on_windows(state: ModelState, policy: Governor, as_of: datetime) -> Decision:
-    """Retrain when M of the last N windows since the last training are bad, the latest included."""
+def decide_on_windows(state: ModelState, policy: Governor, as_of: datetime, growth: float) -> Decision:
+    """Retrain when M of the last N windows since the last training are bad, the latest included.
+
+    `growth` is the share of labelled rows that are new to the champion.
+    """
     past = _past(state, as_of)
     since = past[-1].as_of if past else None
     windows = [
@@ -33,6 +36,10 @@ def decide_on_windows(state: ModelState, policy: Governor, as_of: datetime) -> D
     count = f"{len(bad)} of the last {len(windows)} windows are bad"
     if len(bad) < policy.bad_windows:
         return Decision(retrain=False, why=f"{count}, retraining needs {policy.bad_windows}")
+    if growth < policy.min_growth:
+        return Decision(
+            retrain=False, why=f"{count}, but only {growth:.0%} new rows; {policy.min_growth:.0%} needed"
+        )
     if (fruitless := _fruitless(past)) >= policy.give_up_after:
         return Decision(retrain=False, why=f"{fruitless} retrainings in a row brought no new champion")
     return _within_limits(past, policy, as_of, f"{count}: {windows[-1].why}")
@@ -83,4 +90,3 @@ def _fruitless(past: list[Training]) -> int:
 def as_of(slot: datetime, watermark: datetime) -> datetime:
     """Business time of a decision: the run's slot, but never later than the data reach."""
     return min(slot, watermark)
-

@@ -29,17 +29,31 @@ def read_predictions(
         return pd.DataFrame(columns=columns.split(", "))
     with connect() as db:
         db.register("log", log)
-        return db.sql(
-            f"SELECT {columns} FROM (SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY at) AS _n "
+        found: pd.DataFrame = db.sql(
+            f"SELECT {columns} FROM ("
+            'SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY "at") AS _n '
             f"FROM log WHERE epoch_us(event_time) >= {_us(start)} AND epoch_us(event_time) < {_us(end)}) "
             "WHERE _n = 1 ORDER BY event_time, key"
         ).df()
+    return found
 
 
 def made_before_known(predictions: pd.DataFrame, known_after: timedelta) -> pd.DataFrame:
     """Predictions by versions that could not have seen the label, one for each key: the newest."""
     honest = predictions[predictions["version_as_of"] <= predictions["event_time"] + known_after]
     return honest.sort_values("version_as_of").drop_duplicates("key", keep="last")
+
+
+def skill_and_bias(label: pd.Series, score: pd.Series, base_rate: float) -> tuple[float | None, float]:
+    """Brier skill score against the rows' own share of positives, and the bias of the mean.
+
+    BSS = 1 − Brier / (ȳ(1 − ȳ)) (Murphy 1973, J. Applied Meteorology 12); None where all labels are
+    equal. The bias is mean(score) − ȳ as a share of the training's base rate.
+    """
+    mean = float(label.mean())
+    brier = float(((score - label) ** 2).mean())
+    skill = 1 - brier / (mean * (1 - mean)) if 0 < mean < 1 else None
+    return skill, (float(score.mean()) - mean) / base_rate
 
 
 def _us(moment: datetime) -> int:

@@ -15,21 +15,31 @@ class Window(Value):
     start: Instant
     end: Instant
     version: str
-    rows: int
+    rows: int = 0
     """Predictions of events in the window."""
+    coverage: float = 0.0
+    """Share of the window's length since the first of them."""
+    growth: float = 0.0
+    """Labelled rows known at its end that the version was not trained on, as a share of those it was."""
     drift: dict[str, float] = {}
     """Population stability index by feature."""
     usual_drift: dict[str, float] = {}
     """The largest index that spans of this length show inside the training set."""
     labelled: int = 0
     """Predictions whose label became known in the window."""
-    performance: dict[Metric, Estimate] = {}
-    promised: dict[Metric, Estimate] = {}
-    """What the gate measured for that version."""
+    metrics: dict[Metric, Estimate] = {}
+    skill: float | None = None
+    """Brier skill score against the window's own share of positives."""
+    bias: float | None = None
+    """Mean prediction minus mean label, as a share of the training's mean label."""
+
+
+FULL = 0.8
+"""Coverage from which a window is compared with training spans of its length."""
 
 
 def judge_window(window: Window, policy: Monitoring) -> WindowVerdict:
-    """Bad when enough features drifted, or when the metric is worse than the gate promised."""
+    """Bad when enough features drifted, or when predictions show no skill or are biased."""
     if window.rows < policy.min_rows and window.labelled < policy.min_rows:
         why = f"{window.rows} predictions, fewer than monitoring.min_rows {policy.min_rows}: not judged"
         return WindowVerdict(end=window.end, bad=False, why=why)
@@ -43,7 +53,7 @@ def _drift(window: Window, policy: Monitoring) -> str | None:
         for name in window.drift
     }
     drifted = {name: psi for name, psi in window.drift.items() if psi > bounds[name]}
-    if len(drifted) < policy.drift.features or window.rows < policy.min_rows:
+    if len(drifted) < policy.drift.features or window.coverage < FULL:
         return None
     worst = sorted(drifted, key=lambda name: bounds[name] - drifted[name])[:3]
     return "drift in " + ", ".join(
@@ -52,11 +62,10 @@ def _drift(window: Window, policy: Monitoring) -> str | None:
 
 
 def _performance(window: Window, policy: Monitoring) -> str | None:
-    bound = policy.performance
-    if bound is None or window.labelled < policy.min_rows or bound.metric not in window.performance:
+    if window.labelled < policy.min_rows or window.skill is None or window.bias is None:
         return None
-    found, promised = window.performance[bound.metric].value, window.promised[bound.metric].value
-    loss = promised - found if bound.metric == "auc" else found - promised
-    if loss <= bound.worse_by:
-        return None
-    return f"{bound.metric} {found:.4f}, the gate promised {promised:.4f}"
+    if window.skill < policy.performance.min_skill:
+        return f"Brier skill {window.skill:.3f}, below {policy.performance.min_skill:g}"
+    if abs(window.bias) > policy.performance.max_bias:
+        return f"predictions are {abs(window.bias):.0%} too {'high' if window.bias > 0 else 'low'}"
+    return None

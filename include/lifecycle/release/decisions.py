@@ -119,9 +119,7 @@ def supersede_older(newest: Proposal) -> Decide:
         for item in state.undecided:
             if item.version != newest.version:
                 why = f"version {newest.version} of {newest.as_of:%Y-%m-%d} is newer"
-                return Draft(
-                    event="superseded", as_of=item.as_of, why=why, data={"version": item.version}
-                )
+                return Draft(event="superseded", as_of=item.as_of, why=why, data={"version": item.version})
         return None
 
     return decide

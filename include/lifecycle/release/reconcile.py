@@ -33,8 +33,8 @@ def aliases(state: ModelState) -> dict[str, str | None]:
     """Which version each alias names."""
     newest = state.undecided[-1].version if state.undecided else None
     return {
-        "champion": state.champion and state.champion.version,
-        "previous": state.previous and state.previous.version,
+        "champion": state.champion.version if state.champion else None,
+        "previous": state.previous.version if state.previous else None,
         "candidate": newest,
     }
 

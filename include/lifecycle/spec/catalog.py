@@ -63,7 +63,8 @@ class Catalog:
     def _read(self, folder: str, name: str, kind: type[Spec]) -> Spec:
         path = self.root / folder / f"{name}.yaml"
         modified = path.stat().st_mtime_ns if path.is_file() else 0
-        return _read_once(path, modified, kind)
+        spec: Spec = _read_once(path, modified, kind)
+        return spec
 
 
 @lru_cache(maxsize=4096)

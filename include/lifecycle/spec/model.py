@@ -59,7 +59,8 @@ class Gate(Value):
     at_least: float | None = None
     at_most: float | None = None
     worse_by_at_most: float | None = Field(default=None, ge=0)
-    """Largest loss against the champion, on the same rows."""
+    """Largest loss against the champion, on the same rows: the gate fails when the loss is greater
+    even at the low end of its interval, that is, on evidence of harm."""
 
 
 class Drift(Value):
@@ -77,10 +78,12 @@ class Drift(Value):
 
 
 class Performance(Value):
-    """When the predictions of a window are worse than the gate promised."""
+    """When the predictions of a window are bad, whatever the window's own difficulty."""
 
-    metric: Metric = "brier"
-    worse_by: float = Field(gt=0)
+    min_skill: float = Field(default=0.0, lt=1)
+    """Brier skill score: gain over always answering the window's own share of positives."""
+    max_bias: float = Field(default=0.3, gt=0)
+    """Difference of mean prediction and mean label, as a share of the training's mean label."""
 
 
 class Monitoring(Value):
@@ -90,7 +93,7 @@ class Monitoring(Value):
     lookback: Duration = timedelta(days=1)
     """A window looks at this much time before its end."""
     drift: Drift = Drift()
-    performance: Performance | None = None
+    performance: Performance = Performance()
     sample: int = Field(default=5_000, ge=100)
     """Rows in the Evidently report, drawn with a seed; the verdict uses all rows."""
     min_rows: int = Field(default=100, ge=1)
@@ -102,11 +105,15 @@ class Governor(Value):
 
     bad_windows: int = Field(default=3, ge=1)
     of_last: int = Field(default=5, ge=1)
-    cooldown: Duration = timedelta(days=14)
-    """No retraining sooner than this after the last one."""
+    min_growth: float = Field(default=0.2, ge=0)
+    """Drift retrains only when this share of labelled rows is new to the champion: the gain of more
+    data shrinks as the data grow."""
+    cooldown: Duration = timedelta(days=7)
+    """No retraining sooner than this after the last one; not shorter than training.gate, or the
+    champion has seen the gate."""
     budget: int = Field(default=3, ge=1)
     budget_period: Duration = timedelta(days=30)
-    max_age: Duration | None = timedelta(days=28)
+    max_age: Duration | None = timedelta(days=45)
     """Retrain when the last training is this old, drift or not; never for age alone when empty."""
     give_up_after: int = Field(default=3, ge=1)
     """Drift retrains no more after this many trainings in a row that brought no new champion."""

@@ -41,19 +41,18 @@ def check_cron(text: str) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """The same instant in UTC; raise ValueError when it has no time zone."""
+    """The same instant in UTC, as a plain datetime; raise ValueError when it has no time zone."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone; write it as {moment.isoformat()}Z")
-    return moment.astimezone(UTC)
+    moment = moment.astimezone(UTC)
+    return datetime.combine(moment.date(), moment.time(), UTC)
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^(\d+\s*[smhdw]\s*)+$", "examples": ["15m", "2h", "1d"]}
-    ),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+\s*[smhdw]\s*)+$", "examples": ["15m", "2h", "1d"]}),
 ]
 Cron = Annotated[
     str, AfterValidator(check_cron), WithJsonSchema({"type": "string", "examples": ["0 2 * * *"]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pandas as pd
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, read_rows
@@ -69,9 +71,7 @@ def _champion_scores(work: Work, trained: Receipt, gate: pd.DataFrame) -> pd.Ser
     return scores
 
 
-def _logged_scores(
-    work: Work, model: ModelSpec, gate: pd.DataFrame, known_after: pd.Timedelta
-) -> pd.Series:
+def _logged_scores(work: Work, model: ModelSpec, gate: pd.DataFrame, known_after: timedelta) -> pd.Series:
     end = gate[EVENT_TIME].max() + pd.Timedelta(microseconds=1)
     logged = read_predictions(
         model.name, work.call.inputs["predictions"], work.store, start=gate[EVENT_TIME].min(), end=end
@@ -92,7 +92,7 @@ def _rescored(work: Work, trained: Receipt, champion: Receipt, gate: pd.DataFram
     )
     rows = rows.set_index(KEY).loc[gate[KEY]]
     predictor = load_package(champion, work)
-    scores = predictor.predict({name: rows[name].to_numpy() for name in predictor.inputs})
+    scores = predictor.predict({name: rows[name].tolist() for name in predictor.inputs})
     return pd.Series(scores, index=gate.index)
 
 
@@ -110,4 +110,3 @@ def load_package(trained: Receipt, work: Work) -> Predictor:
     for name in FILES:
         work.store.fetch(trained.outputs[name], folder / name)
     return Predictor(folder)
-

@@ -45,9 +45,7 @@ def run(work: Work) -> None:
             f"the table {spec.name}__quarantine; mend the source or the rule, then clear the DAG run"
         )
     file = work.store.fetch(good, work.folder / "good.parquet")
-    version, changed = publish(
-        published_table(spec.name, work.store), partition, good.sha256, file, run_key
-    )
+    version, changed = publish(published_table(spec.name, work.store), partition, good.sha256, file, run_key)
     work.results |= {"version": version, "partition": partition, "changed": changed}
     work.counts |= {
         "rows_in": validated.counts["rows_in"],

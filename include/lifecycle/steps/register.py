@@ -46,7 +46,11 @@ def run(work: Work) -> None:
         trained.run_key,
         package,
         _example(work, trained),
-        parameters={**model.training.parameters, "trees": trained.results["trees"], "seed": trained.call.seed},
+        parameters={
+            **model.training.parameters,
+            "trees": trained.results["trees"],
+            "seed": trained.call.seed,
+        },
         metrics=_metrics(Evaluation.model_validate(evaluated.results["evaluation"])),
         tags=_tags(trained),
         documents={

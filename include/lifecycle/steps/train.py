@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions, read_rows
+from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions, read_rows
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
 from include.lifecycle.model.packaging import write_package
@@ -42,7 +42,9 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
     specs = {
         "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
         "lookback": model.monitoring.model_dump(mode="json")["lookback"],
-        "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets_of(model, catalog).items()},
+        "datasets": {
+            name: spec.model_dump(mode="json") for name, spec in datasets_of(model, catalog).items()
+        },
     }
     features = store.keep(catalog.features_path(model).read_bytes())
     return Call(
@@ -63,9 +65,7 @@ def fingerprint(call: Call) -> str:
 def run(work: Work) -> None:
     """Outputs the package's files, `gate`, `reference`, `sample`; counts rows; results about the fit."""
     model = ModelSpec.model_validate(work.call.spec["model"])
-    datasets = {
-        name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()
-    }
+    datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
     as_of, history = work.call.as_of, model.training.history
     rows = read_rows(
@@ -101,12 +101,14 @@ def run(work: Work) -> None:
     _keep_references(work, rows[EVENT_TIME], features, parse_duration(work.call.spec["lookback"]))
     _keep_example(work, rows[list(model.inputs)])
     work.counts |= {"rows": len(rows), "gate_rows": len(trained.gate)}
-    work.results |= {"trees": trained.trees, "newest_event": rows[EVENT_TIME].max().isoformat()}
+    work.results |= {
+        "trees": trained.trees,
+        "base_rate": float(rows[LABEL].mean()),
+        "newest_event": rows[EVENT_TIME].max().isoformat(),
+    }
 
 
-def _keep_references(
-    work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta
-) -> None:
+def _keep_references(work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta) -> None:
     references = describe(features, event_time, lookback)
     document = {name: item.model_dump(mode="json") for name, item in references.items()}
     work.keep("reference", canonical_json(document))

@@ -52,7 +52,7 @@ def govern(model: ModelSpec, measured: Receipt, store: Store, actor: Actor) -> D
         nonlocal decision
         if state.windows[-1].end != verdict.end:
             return None
-        decision = decide_on_windows(state, model.governor, verdict.end)
+        decision = decide_on_windows(state, model.governor, verdict.end, window.growth)
         if not decision.retrain or state.retrain is not None:
             return None
         return Draft(event="retrain", as_of=verdict.end, why=decision.why)
@@ -62,7 +62,7 @@ def govern(model: ModelSpec, measured: Receipt, store: Store, actor: Actor) -> D
 
 
 def _window_entry(verdict: WindowVerdict, window: Window, run_key: str) -> Draft:
-    metrics = {name: item.value for name, item in window.performance.items()}
+    metrics = {name: item.value for name, item in window.metrics.items()}
     data = {
         "bad": verdict.bad,
         "version": window.version,
@@ -72,4 +72,3 @@ def _window_entry(verdict: WindowVerdict, window: Window, run_key: str) -> Draft
         "metrics": metrics,
     }
     return Draft(event="window", as_of=verdict.end, why=verdict.why, data=data)
-

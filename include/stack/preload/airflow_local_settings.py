@@ -8,7 +8,7 @@ import importlib
 import logging
 import sys
 
-_STEP_LIBRARIES = (
+_STEP_MODULES = (
     "pandas",
     "pyarrow",
     "deltalake",
@@ -18,13 +18,17 @@ _STEP_LIBRARIES = (
     "xgboost",
     "mlflow",
     "great_expectations",
-    "evidently",
+    "evidently.presets",
+    *(f"include.lifecycle.steps.{step}" for step in ("publish", "validate", "extract", "train")),
+    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure")),
+    *(f"mlops.operators.{verb}" for verb in ("ingest", "train", "release", "monitor")),
+    "mlops.documentation",
 )
 
 
 def _preload() -> None:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    for name in _STEP_LIBRARIES:
+    for name in _STEP_MODULES:
         try:
             importlib.import_module(name)
         except Exception:

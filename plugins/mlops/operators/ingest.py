@@ -61,7 +61,7 @@ class ValidateOperator(StepOperator):
         from include.lifecycle.steps import validate
         from include.lifecycle.store.receipts import read_receipt
 
-        return validate.plan(read_receipt(self.extracted, store))
+        return validate.plan(read_receipt(self.extracted["run_key"], store))
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Link the audit's page; say what will stop the partition."""
@@ -87,7 +87,7 @@ class PublishOperator(StepOperator):
         from include.lifecycle.steps import publish
         from include.lifecycle.store.receipts import read_receipt
 
-        validated = read_receipt(self.validated, store)
+        validated = read_receipt(self.validated["run_key"], store)
         partitions = published_table(self.dataset, store).partitions()
         return publish.plan(validated, partitions.get(validated.call.inputs["partition"]))
 

@@ -31,9 +31,7 @@ class MeasureOperator(StepOperator):
         """The measurement of the window that ends with the run's slot, as far as the data reach."""
         from include.lifecycle.steps.watching import plan_window
 
-        call = plan_window(
-            open_catalog(), self.model, store, slot=asked_or_slot(context, "window_end")
-        )
+        call = plan_window(open_catalog(), self.model, store, slot=asked_or_slot(context, "window_end"))
         if call is None:
             raise AirflowSkipException("nothing to watch: no champion, or no data, at that time")
         return call
@@ -46,7 +44,7 @@ class MeasureOperator(StepOperator):
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """The window's end, and its metrics."""
         window = receipt.results["window"]
-        metrics = {name: round(item["value"], 5) for name, item in window["performance"].items()}
+        metrics = {name: round(item["value"], 5) for name, item in window["metrics"].items()}
         return {"end": window["end"], "version": window["version"], **metrics}
 
 
@@ -67,7 +65,7 @@ class GovernOperator(LifecycleOperator):
         from include.lifecycle.store.receipts import read_receipt
 
         store = self.store
-        measured = read_receipt(self.measured, store)
+        measured = read_receipt(self.measured["run_key"], store)
         decision = govern(open_catalog().model(self.model), measured, store, actor(context))
         if not decision.retrain:
             raise AirflowSkipException(decision.why)

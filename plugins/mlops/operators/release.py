@@ -75,8 +75,14 @@ class AwaitServerOperator(LifecycleOperator):
     def perform(self, context: Context) -> str:
         """Return the version that the server answers with; raises Transient when it takes too long."""
         import httpx
-        from tenacity import RetryError, retry, retry_if_exception_type, retry_if_result
-        from tenacity import stop_after_delay, wait_fixed
+        from tenacity import (
+            RetryError,
+            retry,
+            retry_if_exception_type,
+            retry_if_result,
+            stop_after_delay,
+            wait_fixed,
+        )
 
         from include.lifecycle.release.document import read_release
 

@@ -69,7 +69,7 @@ class TrainOperator(StepOperator):
         """The call that was planned."""
         from include.lifecycle.store.receipts import read_call
 
-        return read_call(self.planned, store)
+        return read_call(self.planned["run_key"], store)
 
     def perform(self, context: Context) -> dict[str, Any]:
         """Train; a rejected training ends in the ledger."""
@@ -108,7 +108,7 @@ class EvaluateOperator(StepOperator):
         from include.lifecycle.store.receipts import read_receipt
 
         champion = fold(Ledger(store, self.model).entries()).champion
-        return evaluate.plan(read_receipt(self.trained, store), champion, store)
+        return evaluate.plan(read_receipt(self.trained["run_key"], store), champion, store)
 
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """The candidate's metrics on the gate rows."""
@@ -136,7 +136,7 @@ class GateOperator(LifecycleOperator):
         from include.lifecycle.store.receipts import read_receipt
 
         store = self.store
-        evaluated = read_receipt(self.evaluated, store)
+        evaluated = read_receipt(self.evaluated["run_key"], store)
         evaluation = Evaluation.model_validate(evaluated.results["evaluation"])
         verdict = judge(evaluation, open_catalog().model(self.model).gates)
         if not verdict.passed:
@@ -146,7 +146,7 @@ class GateOperator(LifecycleOperator):
             record(Ledger(store, self.model), ended, actor(context))
             raise AirflowSkipException(verdict.why)
         self.log.info("gates passed: %s", verdict.why)
-        return {"evaluate": self.evaluated, "verdict": verdict.model_dump(mode="json")}
+        return {"evaluate": evaluated.run_key, "verdict": verdict.model_dump(mode="json")}
 
 
 class RegisterOperator(StepOperator):

@@ -1,0 +1,116 @@
+"""What the replay asks of Airflow, through its REST API alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import httpx
+
+ENDED = {"success", "failed"}
+
+
+class DagFailed(Exception):
+    """A DAG run of the replay failed."""
+
+
+class AirflowApi:
+    """A running Airflow."""
+
+    def __init__(self, url: str, token: Callable[[], str]) -> None:
+        self.url = url
+        self._client = httpx.Client(
+            base_url=f"{url}/api/v2", timeout=60, headers={"Authorization": f"Bearer {token()}"}
+        )
+
+    def wait_for_dags(self, dag_ids: set[str], patience: float = 120) -> None:
+        """Wait until Airflow has parsed these DAGs."""
+
+        def known() -> bool:
+            dags = self._get("/dags", {"limit": 1000})["dags"]
+            return dag_ids <= {item["dag_id"] for item in dags}
+
+        self._until(known, f"DAGs {sorted(dag_ids)}", patience)
+
+    def unpause(self, dag_id: str) -> None:
+        """Switch a DAG on."""
+        self._send("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
+    def backfill(self, dag_id: str, first: date, last: date, max_active_runs: int = 4) -> int:
+        """Backfill a span of logical dates, and return how many runs succeeded.
+
+        Raises DagFailed naming the first run that failed.
+        """
+        body = {
+            "dag_id": dag_id,
+            "from_date": _instant(first),
+            "to_date": _instant(last),
+            "max_active_runs": max_active_runs,
+            "reprocess_behavior": "completed",
+        }
+        created = self._send("POST", "/backfills", body)["id"]
+        what = f"backfill of {dag_id} from {first} to {last}"
+        self._until(lambda: self._ended(dag_id), what, patience=900)
+        # Airflow looks for finished backfills every 30 s, and allows one at a time for each DAG.
+        self._client.put(f"/backfills/{created}/cancel")
+        return self._succeeded(dag_id, first, last)
+
+    def _ended(self, dag_id: str) -> bool:
+        query = {"limit": 1000, "run_type": "backfill", "state": ["queued", "running"]}
+        return not self._get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
+
+    def _succeeded(self, dag_id: str, first: date, last: date) -> int:
+        query = {"limit": 1000, "logical_date_gte": _instant(first), "logical_date_lte": _instant(last)}
+        runs = self._get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
+        for run in runs:
+            if run["state"] != "success":
+                raise DagFailed(f"{dag_id} {run['dag_run_id']}: {run['state']}; see {self.url}")
+        return len(runs)
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """The DAG's newest runs."""
+        query = {"limit": 100, "order_by": "-id"}
+        runs: list[dict[str, Any]] = self._get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
+        return runs
+
+    def wait_for_run(self, dag_id: str, known: set[str], patience: float = 300) -> dict[str, Any]:
+        """Wait until a run that is not among the known ones has ended, and return it."""
+        found: list[dict[str, Any]] = []
+
+        def ended() -> bool:
+            found[:] = [run for run in self.runs(dag_id) if run["dag_run_id"] not in known]
+            return bool(found) and all(run["state"] in ENDED for run in found)
+
+        self._until(ended, f"a run of {dag_id}", patience)
+        if found[-1]["state"] == "failed":
+            raise DagFailed(f"{dag_id} {found[-1]['dag_run_id']} failed; see {self.url}/dags/{dag_id}")
+        return found[-1]
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """State of each task of a run."""
+        items = self._get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", {})["task_instances"]
+        return {item["task_id"]: str(item["state"]) for item in items}
+
+    def _get(self, path: str, query: dict[str, Any]) -> Any:
+        reply = self._client.get(path, params=query)
+        reply.raise_for_status()
+        return reply.json()
+
+    def _send(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        reply = self._client.request(method, path, json=body)
+        if reply.is_error:
+            raise DagFailed(f"{method} {path}: {reply.status_code} {reply.text[:500]}")
+        return reply.json()
+
+    def _until(self, done: Callable[[], bool], what: str, patience: float) -> None:
+        ends = time.monotonic() + patience
+        while not done():
+            if time.monotonic() > ends:
+                raise DagFailed(f"{what}: not there after {timedelta(seconds=patience)}; see {self.url}")
+            time.sleep(0.25)
+
+
+def _instant(day: date) -> str:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).isoformat().replace("+00:00", "Z")
