@@ -13,8 +13,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from include.demo.airflow_api import AirflowApi, DagFailed
+from include.demo.airflow_api import AirflowApi, DagFailed, Seen
 from include.demo.replay import DAGS, FIRST_LIVE_DAY, LAST_DAY, MODEL, Replay
 from include.demo.story import as_table, tell
 from include.lifecycle.store.objects import open_store
@@ -42,12 +43,22 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
 
+    progress = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    )
+    now = progress.add_task("starting", total=None)
+
     def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}", highlight=False)
+        progress.update(now, description=text, total=None)
+        progress.console.print(f"{time.monotonic() - began:6.1f} s  {text}", markup=False, highlight=False)
+
+    def seen(done: int, total: int) -> None:
+        progress.update(now, description=f"{done} of {total} days ingested", completed=done, total=total)
 
     try:
-        with running_stack(settings, say) as stack:
-            _replay(stack, options.days_after, say)
+        with progress, running_stack(settings, say) as stack:
+            _replay(stack, options.days_after, say, seen)
+            progress.stop()
             _epilogue(stack, console)
             if not options.exit:
                 stack.wait()
@@ -59,7 +70,7 @@ def main() -> int:
     return 0
 
 
-def _replay(stack: Stack, days_after: int, say: Callable[[str], None]) -> None:
+def _replay(stack: Stack, days_after: int, say: Callable[[str], None], seen: Seen) -> None:
     os.environ.update({key: stack.env[key] for key in ("PERENNIAL_HOME", "PERENNIAL_STORE")})
     replay = Replay(
         AirflowApi(stack.airflow_url, stack.token),
@@ -67,6 +78,7 @@ def _replay(stack: Stack, days_after: int, say: Callable[[str], None]) -> None:
         open_store(),
         stack.settings.landing,
         say,
+        seen,
     )
     replay.airflow.wait_for_dags(DAGS)
     if replay.next_day() < FIRST_LIVE_DAY or replay.state().champion is None:

@@ -12,6 +12,13 @@ import httpx
 ENDED = {"success", "failed"}
 
 
+Seen = Callable[[int, int], None]
+
+
+def unseen(done: int, total: int) -> None:
+    """Nobody looks at the progress."""
+
+
 class DagFailed(Exception):
     """A DAG run of the replay failed."""
 
@@ -29,7 +36,7 @@ class AirflowApi:
         """Wait until Airflow has parsed these DAGs."""
 
         def known() -> bool:
-            dags = self._get("/dags", {"limit": 1000})["dags"]
+            dags = self.get("/dags", {"limit": 1000})["dags"]
             return dag_ids <= {item["dag_id"] for item in dags}
 
         self._until(known, f"DAGs {sorted(dag_ids)}", patience)
@@ -38,41 +45,44 @@ class AirflowApi:
         """Switch a DAG on."""
         self._send("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
-    def backfill(self, dag_id: str, first: date, last: date, max_active_runs: int = 4) -> int:
+    def backfill(self, dag_id: str, first: date, last: date, seen: Seen = unseen) -> int:
         """Backfill a span of logical dates, and return how many runs succeeded.
 
-        Raises DagFailed naming the first run that failed.
+        `seen` is told, again and again, how many runs of how many have ended. Raises DagFailed
+        naming the first run that failed.
         """
         body = {
             "dag_id": dag_id,
             "from_date": _instant(first),
             "to_date": _instant(last),
-            "max_active_runs": max_active_runs,
+            "max_active_runs": 4,
             "reprocess_behavior": "completed",
         }
         created = self._send("POST", "/backfills", body)["id"]
-        what = f"backfill of {dag_id} from {first} to {last}"
-        self._until(lambda: self._ended(dag_id), what, patience=900)
+
+        def ended() -> bool:
+            runs = self._backfilled(dag_id, first, last)
+            done = sum(run["state"] in ENDED for run in runs)
+            seen(done, len(runs))
+            return done == len(runs) > 0
+
+        self._until(ended, f"backfill of {dag_id} from {first} to {last}", patience=900)
         # Airflow looks for finished backfills every 30 s, and allows one at a time for each DAG.
         self._client.put(f"/backfills/{created}/cancel")
-        return self._succeeded(dag_id, first, last)
-
-    def _ended(self, dag_id: str) -> bool:
-        query = {"limit": 1000, "run_type": "backfill", "state": ["queued", "running"]}
-        return not self._get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
-
-    def _succeeded(self, dag_id: str, first: date, last: date) -> int:
-        query = {"limit": 1000, "logical_date_gte": _instant(first), "logical_date_lte": _instant(last)}
-        runs = self._get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
-        for run in runs:
+        for run in self._backfilled(dag_id, first, last):
             if run["state"] != "success":
                 raise DagFailed(f"{dag_id} {run['dag_run_id']}: {run['state']}; see {self.url}")
-        return len(runs)
+        return len(self._backfilled(dag_id, first, last))
+
+    def _backfilled(self, dag_id: str, first: date, last: date) -> list[dict[str, Any]]:
+        query = {"limit": 1000, "logical_date_gte": _instant(first), "logical_date_lte": _instant(last)}
+        runs: list[dict[str, Any]] = self.get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
+        return runs
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """The DAG's newest runs."""
         query = {"limit": 100, "order_by": "-id"}
-        runs: list[dict[str, Any]] = self._get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
+        runs: list[dict[str, Any]] = self.get(f"/dags/{dag_id}/dagRuns", query)["dag_runs"]
         return runs
 
     def wait_for_run(self, dag_id: str, known: set[str], patience: float = 300) -> dict[str, Any]:
@@ -88,12 +98,46 @@ class AirflowApi:
             raise DagFailed(f"{dag_id} {found[-1]['dag_run_id']} failed; see {self.url}/dags/{dag_id}")
         return found[-1]
 
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
+        """Trigger a DAG by hand, without a logical date, and return the run when it has ended."""
+        body = {"logical_date": None, "conf": conf}
+        run_id = self._send("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"]
+        return self._ended_run(dag_id, run_id)
+
+    def clear(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Run all tasks of a run again, and return it when it has ended."""
+        self._send("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
+        return self._ended_run(dag_id, run_id)
+
+    def wait_for_import_error(self, patience: float = 60) -> str:
+        """Wait until Airflow shows an import error, and return its text."""
+        shown: list[str] = []
+
+        def there() -> bool:
+            errors = self.get("/importErrors", {})["import_errors"]
+            shown[:] = [item["stack_trace"] for item in errors]
+            return bool(shown)
+
+        self._until(there, "an import error", patience)
+        return shown[0]
+
+    def _ended_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = {}
+
+        def ended() -> bool:
+            run.update(self.get(f"/dags/{dag_id}/dagRuns/{run_id}", {}))
+            return run["state"] in ENDED
+
+        self._until(ended, f"{dag_id} {run_id}", patience=300)
+        return run
+
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """State of each task of a run."""
-        items = self._get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", {})["task_instances"]
+        items = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", {})["task_instances"]
         return {item["task_id"]: str(item["state"]) for item in items}
 
-    def _get(self, path: str, query: dict[str, Any]) -> Any:
+    def get(self, path: str, query: dict[str, Any]) -> Any:
+        """The JSON that a path of the API answers with."""
         reply = self._client.get(path, params=query)
         reply.raise_for_status()
         return reply.json()

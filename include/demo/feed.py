@@ -4,6 +4,7 @@ that arrive in the landing folder."""
 from __future__ import annotations
 
 import gzip
+import sys
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -80,6 +81,15 @@ def deliver(landing: Path, first: date, last: date) -> None:
         day += timedelta(days=1)
 
 
+def main() -> None:
+    """``python -m include.demo.feed FIRST LAST`` delivers the files of a span of days."""
+    from include.lifecycle.data.sources import landing_folder
+
+    first, last = (date.fromisoformat(text) for text in sys.argv[1:3])
+    deliver(landing_folder(), first, last)
+    print(f"files of {first} to {last} are in {landing_folder()}")
+
+
 def _by_day(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(day): group for day, group in rows.groupby(rows["time_hour"].str[:10])}
 
@@ -91,3 +101,7 @@ def _write(rows: pd.DataFrame, file: Path) -> Path:
     part = file.with_name(f".{file.name}.part")
     part.write_bytes(gzip.compress(text, compresslevel=4, mtime=0) if file.suffix == ".gz" else text)
     return part.rename(file)
+
+
+if __name__ == "__main__":
+    main()

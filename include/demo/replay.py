@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from include.demo import feed, traffic
-from include.demo.airflow_api import AirflowApi
+from include.demo.airflow_api import AirflowApi, Seen, unseen
 from include.lifecycle.release.state import ModelState, Proposal, fold
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
@@ -34,6 +34,8 @@ class Replay:
     store: Store
     landing: Path
     say: Callable[[str], None]
+    seen: Seen = unseen
+    """Told how many runs of the long backfill have ended."""
 
     def history(self, first: date = FIRST_DAY, until: date = FIRST_LIVE_DAY) -> None:
         """Backfill everything before the first live day, then train and release for the first time."""
@@ -45,7 +47,7 @@ class Replay:
         self.say("backfill of weather.ingest and flights.ingest")
         with ThreadPoolExecutor() as both:
             weather = both.submit(self.airflow.backfill, "weather.ingest", first.replace(day=1), last)
-            runs = self.airflow.backfill("flights.ingest", first, last)
+            runs = self.airflow.backfill("flights.ingest", first, last, self.seen)
             weather.result()
         self.say(f"{runs} days ingested; first training, by the nightly schedule")
         self.train_and_release({f"{MODEL}.train", f"{MODEL}.release", f"{MODEL}.monitor"})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
-from include.lifecycle.store.ledger import Entry, Ledger
+from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 
 
@@ -23,30 +24,28 @@ class Event:
 
 def tell(model: str, store: Store) -> list[Event]:
     """The decisions in a model's ledger; windows only where they led to one."""
-    entries = Ledger(store, model).entries()
-    before = [None, *entries[:-1]]
-    return [
-        _event(entry, previous)
-        for previous, entry in zip(before, entries, strict=True)
-        if entry.event != "window"
-    ]
+    gates: dict[str, dict[str, float]] = {}
+    window: dict[str, Any] = {}
+    events = []
+    for entry in Ledger(store, model).entries():
+        if entry.event == "window":
+            window = entry.data
+            continue
+        if entry.event == "proposed":
+            gates[entry.data["version"]] = entry.data["metrics"]
+        version = str((window if entry.event == "retrain" else entry.data).get("version", ""))
+        metrics = window["metrics"] if entry.event == "retrain" else gates.get(version, {})
+        events.append(Event(f"{entry.as_of:%Y-%m-%d}", entry.event, version, _brier(metrics), entry.why))
+    return events
 
 
-def _event(entry: Entry, previous: Entry | None) -> Event:
-    window = previous.data if previous and entry.event == "retrain" else {}
-    metrics = window.get("metrics", {})
-    return Event(
-        day=f"{entry.as_of:%Y-%m-%d}",
-        event=entry.event,
-        version=str(entry.data.get("version") or window.get("version") or ""),
-        metric=f"Brier {metrics['brier']:.4f}" if "brier" in metrics else "",
-        why=entry.why,
-    )
+def _brier(metrics: dict[str, float]) -> str:
+    return f"Brier {metrics['brier']:.4f}" if "brier" in metrics else ""
 
 
 def as_table(events: list[Event]) -> Table:
     """The story as a table for the terminal."""
-    table = Table("date", "event", "version", "metric", "why", title="What happened")
+    table = Table("date", "event", "version", "metric", "why", title="What happened", show_lines=True)
     for event in events:
         table.add_row(event.day, event.event, event.version, event.metric, event.why)
     return table

@@ -37,7 +37,8 @@ def _check_dataset(catalog: Catalog, name: str) -> None:
 def _check_model(catalog: Catalog, name: str) -> None:
     from include.lifecycle.model.features import load_feature_code
 
-    load_feature_code(catalog.features_path(catalog.model(name)).read_bytes())
+    path = catalog.features_path(catalog.model(name))
+    load_feature_code(path.read_bytes(), str(path))
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import signal
 import sys
+import time
 from types import FrameType
 
 from rich.console import Console
@@ -34,10 +35,11 @@ def up(console: Console) -> None:
     """Run the stack until it is interrupted or a component dies."""
     settings = Settings.from_environment()
     console.print(f"starting the stack of {settings.home} (logs in {settings.logs})")
+    began = time.monotonic()
     with console.status("starting") as status:
 
         def say(line: str) -> None:
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(f"{time.monotonic() - began:5.1f} s  {line}", markup=False, soft_wrap=True)
 
         with running_stack(settings, say) as stack:
             status.stop()

@@ -106,7 +106,6 @@ class _Start:
     lock: int
     say: Callable[[str], None]
     exits: ExitStack
-    began: float = field(default_factory=time.monotonic)
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def everything(self) -> None:
@@ -158,7 +157,7 @@ class _Start:
         if process.returncode != 0:
             raise PreparationFailed(f"airflow's database: the end of {log}:\n{tail(log)}")
         record_preparation(settings)
-        self._done("airflow's database is up to date")
+        self.say("airflow's database is up to date")
 
     def _await(self, names: Iterable[str], healthy: Callable[[], set[str]]) -> None:
         """Wait until all are healthy, watching that none dies meanwhile."""
@@ -167,7 +166,7 @@ class _Start:
         while waiting:
             self.stack.check()
             for name in sorted(waiting & healthy()):
-                self._done(f"{name} is ready")
+                self.say(f"{name} is ready")
                 waiting.remove(name)
             if time.monotonic() > deadline:
                 raise NotHealthy(
@@ -175,6 +174,3 @@ class _Start:
                     f"see {self.stack.settings.logs}"
                 )
             time.sleep(_PAUSE)
-
-    def _done(self, what: str) -> None:
-        self.say(f"{time.monotonic() - self.began:5.1f} s  {what}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import duckdb
@@ -55,8 +56,7 @@ def read_rows(
     """
     rows = datasets[model.rows]
     mature = label_known_after(model, rows)
-    with connect() as db:
-        _register(db, pins, store)
+    with _connected(pins, store) as db:
         where = f'epoch_us(r."{rows.event_time}") <= {_us(as_of - mature)}'
         if since is not None:
             where += f' AND epoch_us(r."{rows.event_time}") >= {_us(since)}'
@@ -78,8 +78,7 @@ def read_labels(
 ) -> pd.DataFrame:
     """`_key`, `_event_time` and `_label` of rows whose label became known in a span of time."""
     mature = label_known_after(model, rows)
-    with connect() as db:
-        _register(db, {model.rows: version}, store)
+    with _connected({model.rows: version}, store) as db:
         found: pd.DataFrame = db.sql(
             f'SELECT * FROM (SELECT {_identity(model, rows)} FROM "{model.rows}" r '
             f'WHERE epoch_us(r."{rows.event_time}") > {_us(matured_after - mature)} '
@@ -94,17 +93,27 @@ def count_labels(model: ModelSpec, rows: DatasetSpec, version: int, store: Store
     where = f'epoch_us(r."{rows.event_time}") <= {_us(until)}'
     if model.training.history is not None:
         where += f' AND epoch_us(r."{rows.event_time}") >= {_us(as_of - model.training.history)}'
-    with connect() as db:
-        _register(db, {model.rows: version}, store)
+    with _connected({model.rows: version}, store) as db:
         (count,) = db.execute(
             f'SELECT count(r."{model.label.column}") FROM "{model.rows}" r WHERE {where}'
         ).fetchall()[0]
     return int(count)
 
 
-def _register(db: duckdb.DuckDBPyConnection, pins: Mapping[str, int], store: Store) -> None:
-    for name, version in pins.items():
-        db.register(name, published_table(name, store).dataset(version))
+@contextmanager
+def _connected(pins: Mapping[str, int], store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with pinned tables under their names; raises Rejected when a column is not published."""
+    with connect() as db:
+        for name, version in pins.items():
+            db.register(name, published_table(name, store).dataset(version))
+        try:
+            yield db
+        except duckdb.BinderException as error:
+            raise Rejected(
+                f"the published tables {', '.join(pins)} do not have the columns of their YAML: restore "
+                "them there, or give the dataset a new name and ingest it again "
+                f"({str(error).splitlines()[0]})"
+            ) from error
 
 
 def _identity(model: ModelSpec, rows: DatasetSpec) -> str:

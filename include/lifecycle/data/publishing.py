@@ -38,7 +38,7 @@ def write_good(spec: DatasetSpec, rows: pd.DataFrame, file: Path) -> None:
 
 
 def write_bad(rows: pd.DataFrame, rules: pd.Series, run_key: str, file: Path) -> None:
-    """Write rejected rows as JSON text with the rule each broke and the run that saw it."""
+    """Write rejected rows, as their source wrote them, as JSON with the rule each broke and the run."""
     texts = [row.to_json(date_format="iso") for _, row in rows.iterrows()]
     table = pa.table(
         {

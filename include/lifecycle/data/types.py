@@ -32,21 +32,32 @@ def arrow_schema(spec: DatasetSpec) -> pa.Schema:
 
 
 def typed(spec: DatasetSpec, staged: Path) -> tuple[pd.DataFrame, pd.Series]:
-    """The staged rows with their types, and per row the first column whose text has no such type.
+    """The staged rows with their types, and per row what is wrong with its first faulty column: text
+    that is not of the column's type, or nothing where the row's key or event time should be.
 
     The second is a string Series, missing where the row is fine.
     """
     casts = ", ".join(
         f'TRY_CAST("{name}" AS {_SQL[column.type]}) AS "{name}"' for name, column in spec.columns.items()
     )
-    broken = " ".join(
-        f'WHEN "{name}" IS NOT NULL AND TRY_CAST("{name}" AS {_SQL[column.type]}) IS NULL '
-        f"THEN 'type {column.type}: {name}'"
-        for name, column in spec.columns.items()
-    )
+    broken = " ".join(_faults(spec, name, column.type) for name, column in spec.columns.items())
     with connect() as db:
         rows = db.sql(
             f"SELECT {casts}, CASE {broken} END AS _broken FROM read_parquet('{staged}')"
         ).to_arrow_table()
     frame = rows.drop_columns(["_broken"]).to_pandas()
     return frame, rows.column("_broken").to_pandas()
+
+
+def _faults(spec: DatasetSpec, name: str, kind: ColumnType) -> str:
+    """SQL cases for what is wrong with a column; a whole number is never rounded from a fraction."""
+    cast = f'TRY_CAST("{name}" AS {_SQL[kind]})'
+    wrong = f"{cast} IS NULL"
+    if kind == "integer":
+        wrong += f' OR TRY_CAST("{name}" AS DOUBLE) <> {cast}'
+    if kind in ("number", "timestamp"):
+        wrong += f" OR isinf({cast})"
+    cases = f"WHEN \"{name}\" IS NOT NULL AND ({wrong}) THEN 'type {kind}: {name}'"
+    if name in (*spec.key, spec.event_time):
+        cases += f" WHEN \"{name}\" IS NULL THEN 'missing: {name}'"
+    return cases

@@ -60,8 +60,11 @@ def evaluate(
     if champion is None or version is None:
         return result
     both = champion.notna().to_numpy()
-    if not both.any():
-        reason = f"version {version} has no prediction of these rows from before their labels were known"
+    if gate["_label"][both].nunique() < 2:
+        reason = (
+            f"version {version} predicted {both.sum()} of these rows before their labels were known; "
+            "a comparison needs rows of both labels"
+        )
         return result.model_copy(update={"compared_with": version, "why_not_compared": reason})
     pair = _bootstrap(
         gate[both],

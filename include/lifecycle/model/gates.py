@@ -49,21 +49,21 @@ def _check(evaluation: Evaluation, gate: Gate) -> list[GateResult]:
 
 
 def _bound(gate: Gate, value: Estimate, sign: str, bound: float, passed: bool) -> GateResult:
-    why = f"{gate.metric} {_text(value)} {'' if passed else 'not '}{sign} {bound:g}"
+    why = f"{gate.metric} {value.value:.4f} {'' if passed else 'not '}{sign} {bound:g}"
     return GateResult(gate=f"{gate.metric} {sign} {bound:g}", passed=passed, why=why)
 
 
 def _comparison(evaluation: Evaluation, gate: Gate, tolerance: float) -> GateResult:
     name = f"{gate.metric} worse by <= {tolerance:g}"
     if evaluation.compared_with is None:
-        return GateResult(gate=name, passed=True, why="no champion yet")
+        return GateResult(gate=name, passed=True, why="no champion to compare with")
     if evaluation.why_not_compared is not None:
         return GateResult(gate=name, passed=False, why=evaluation.why_not_compared)
     loss = evaluation.loss[gate.metric]
     why = (
-        f"{gate.metric} {evaluation.candidate[gate.metric].value:.4f}, worse than version "
-        f"{evaluation.compared_with} by {_text(loss)} on {evaluation.compared_rows} rows; "
-        f"harm is shown above {tolerance:g}"
+        f"{gate.metric} {'better' if loss.value <= 0 else 'worse'} than version "
+        f"{evaluation.compared_with} by {abs(loss.value):.4f} (loss {_text(loss)}, "
+        f"{evaluation.compared_rows} rows; {'no ' if loss.low <= tolerance else ''}harm beyond {tolerance:g})"
     )
     return GateResult(gate=name, passed=loss.low <= tolerance, why=why)
 

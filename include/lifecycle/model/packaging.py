@@ -42,7 +42,8 @@ def write_package(
 def _features(encoder: ColumnTransformer) -> dict[str, list[str] | None]:
     """Features in the order that the trees expect, text with its categories in order of code."""
     _, ordinal, text = encoder.transformers_[0]
-    categories = dict(zip(text, (found.tolist() for found in ordinal.categories_), strict=True))
+    found = ordinal.categories_ if text else []  # never fitted when there is no text
+    categories = dict(zip(text, (values.tolist() for values in found), strict=True))
     names = encoder.get_feature_names_out().tolist()
     return {name: _known(categories.get(name)) for name in names}
 

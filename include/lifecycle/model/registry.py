@@ -57,6 +57,7 @@ class Registry:
         package: Path,
         example: pd.DataFrame,
         *,
+        description: str,
         parameters: Mapping[str, Any],
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
@@ -73,13 +74,14 @@ class Registry:
                 for name, document in documents.items():
                     mlflow.log_dict(document, name)
                 info = _log_model(package, example)
-            self._create_model(model)
+            self._create_model(model, description)
             version = self._client.create_model_version(
                 model,
                 source=info.model_uri,
                 run_id=run.info.run_id,
                 tags={**tags, "run_key": run_key},
                 model_id=info.model_id,
+                description=", ".join(f"{name} {value:.4f}" for name, value in metrics.items()),
             )
         return Registered(
             version=str(version.version), run_id=run.info.run_id, experiment_id=experiment.experiment_id
@@ -107,9 +109,9 @@ class Registry:
             self._client.set_registered_model_tag(model, _ANCHOR_SEQ, str(seq))
             self._client.set_registered_model_tag(model, _ANCHOR_HASH, digest)
 
-    def _create_model(self, model: str) -> None:
+    def _create_model(self, model: str, description: str) -> None:
         try:
-            self._client.create_registered_model(model)
+            self._client.create_registered_model(model, description=description)
         except RestException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,11 +14,16 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from xgboost import XGBClassifier
+from xgboost.core import XGBoostError
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.model import Training, parameters_of
 from include.lifecycle.spec.profile import open_profile
+
+_PLACE = re.compile(r"^\[[\d:]+\] \S+: ")
+"""Time and source file, with which XGBoost begins its messages."""
+_UNUSED = re.compile(r"Parameters: \{ (.*) \} are not used")
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,13 @@ def train(training: Training, rows: pd.DataFrame, features: pd.DataFrame, end: d
     _require_rows(rows[LABEL], {"fit": fit, "stop": stop, "gate": gate}, training)
 
     label = rows[LABEL]
-    trees = _choose_trees(training, features[fit], label[fit], features[stop], label[stop])
-    unseen = build_pipeline(training, features, trees).fit(features[~gate], label[~gate])
-    scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
-        score=unseen.predict_proba(features[gate])[:, 1].astype(float)
-    )
-    final = build_pipeline(training, features, trees).fit(features, label)
+    with _people_can_read_errors():
+        trees = _choose_trees(training, features[fit], label[fit], features[stop], label[stop])
+        unseen = build_pipeline(training, features, trees).fit(features[~gate], label[~gate])
+        scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
+            score=unseen.predict_proba(features[gate])[:, 1].astype(float)
+        )
+        final = build_pipeline(training, features, trees).fit(features, label)
     return Trained(final, trees, scored.reset_index(drop=True))
 
 
@@ -113,11 +123,27 @@ def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Train
                 f"or shorten training.stop ({_days(training.stop)}) and training.gate "
                 f"({_days(training.gate)})"
             )
-    if label[spans["fit"]].nunique() < 2:
-        raise Rejected(
-            f"training: every label of the fit span is {label[spans['fit']].iloc[0]:g}; "
-            "a classifier needs both: check label.column and label.at_least"
-        )
+    for name in ("fit", "gate"):
+        if label[spans[name]].nunique() < 2:
+            raise Rejected(
+                f"training: every label of the {name} span is {label[spans[name]].iloc[0]:g}, and it needs "
+                "both labels: check label.column and label.at_least, or lengthen training.gate"
+            )
+
+
+@contextmanager
+def _people_can_read_errors() -> Iterator[None]:
+    """Turn what XGBoost says into Rejected; it only warns of a parameter that it does not know."""
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            yield
+    except (XGBoostError, TypeError, ValueError) as error:
+        reason = _PLACE.sub("", str(error).splitlines()[0])
+        raise Rejected(f"training: XGBoost refuses ({reason}); check training.parameters") from error
+    for warning in said:
+        if (unknown := _UNUSED.search(str(warning.message))) is not None:
+            raise Rejected(f"training.parameters: XGBoost does not know {unknown[1]}; mend the name")
 
 
 def _days(duration: timedelta) -> str:

@@ -76,7 +76,7 @@ def _shares(db: object, name: str, edges: tuple[float, ...] | None) -> dict[str,
     if edges is None:
         bin_of = f"coalesce(\"{name}\"::VARCHAR, '')"
     else:
-        passed = " + ".join(f'("{name}" > {edge!r})::INT' for edge in edges) or "0"
+        passed = " + ".join(f'("{name}"::DOUBLE > {edge!r})::INT' for edge in edges) or "0"
         bin_of = (
             f'CASE WHEN "{name}" IS NULL OR isnan("{name}"::DOUBLE) THEN \'\' ELSE ({passed})::VARCHAR END'
         )

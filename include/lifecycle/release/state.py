@@ -22,6 +22,8 @@ class Proposal(Value):
     as_of: Instant
     evaluation: str
     """Run key of its evaluation."""
+    metrics: dict[str, float] = {}
+    """What it showed on the gate rows."""
 
 
 class Lease(Value):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from include.lifecycle.errors import SpecError
-from include.lifecycle.spec.dataset import DatasetSpec, require_column
+from include.lifecycle.spec.dataset import DatasetSpec, nearest, require_column
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
@@ -83,10 +83,15 @@ def check_model(model: ModelSpec, catalog: Catalog) -> None:
 
     A column that is known only after the event may be the label, never an input.
     """
+    _require_dataset(model.rows, catalog, "rows")
+    for index, join in enumerate(model.joins):
+        _require_dataset(join.dataset, catalog, f"joins.{index}.dataset")
     rows = catalog.dataset(model.rows)
     if len(rows.key) != 1:
         raise ValueError(f"rows: {model.rows} must have a key of one column, to name a prediction")
     require_column(model.label.column, rows.columns, "label.column")
+    if (kind := rows.columns[model.label.column].type) not in ("number", "integer"):
+        raise ValueError(f"label.column: {model.label.column!r} is a {kind}; label.at_least needs a number")
     known_after = _known_after(model, rows, catalog)
     for column in model.inputs:
         require_column(column, known_after, "inputs")
@@ -94,6 +99,12 @@ def check_model(model: ModelSpec, catalog: Catalog) -> None:
             raise ValueError(f"inputs: {column!r} is known only {known_after[column]} after the event")
     if not catalog.features_path(model).is_file():
         raise ValueError(f"features: no file {catalog.features_path(model)}")
+
+
+def _require_dataset(name: str, catalog: Catalog, place: str) -> None:
+    known = catalog.dataset_names()
+    if name not in known:
+        raise ValueError(f"{place}: unknown dataset {name!r}{nearest(name, known)}")
 
 
 def _known_after(model: ModelSpec, rows: DatasetSpec, catalog: Catalog) -> dict[str, timedelta]:
@@ -104,6 +115,9 @@ def _known_after(model: ModelSpec, rows: DatasetSpec, catalog: Catalog) -> dict[
         for column in join.by:
             require_column(column, joined.columns, f"joins.{index}.by")
             require_column(column, rows.columns, f"joins.{index}.by")
+            late = max(rows.columns[column].known_after, joined.columns[column].known_after - join.lag)
+            if late > timedelta(0):
+                raise ValueError(f"joins.{index}.by: {column!r} is known only {late} after the event")
         for name, spec in joined.columns.items():
             known_after.setdefault(name, spec.known_after - join.lag)
     return known_after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ByteSize, Field, model_validator
@@ -29,6 +29,10 @@ class FilesSource(Value):
     def _names_the_partition(self) -> Self:
         if "{partition" not in self.path:
             raise ValueError(f"path {self.path!r} must contain {{partition:%Y-%m-%d}} or the like")
+        try:
+            self.path.format(partition=datetime(2013, 1, 31))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"path {self.path!r} may name {{partition:%Y-%m-%d}} alone: {error}") from None
         return self
 
 
@@ -78,6 +82,20 @@ class DatasetSpec(Value):
     expectations: tuple[dict[str, dict[str, Any]], ...] = ()
     """Great Expectations by name, such as `expect_column_values_to_be_between: {column: …}`."""
     quarantine: Quarantine = Quarantine()
+
+    @model_validator(mode="after")
+    def _is_told_from_others(self) -> Self:
+        if "__" in self.name:
+            raise ValueError(
+                f"rename the file: '__' in {self.name!r} belongs to the tables made from a dataset"
+            )
+        step = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31)}
+        start, path = datetime(2013, 1, 1), self.source.path
+        if path.format(partition=start) == path.format(partition=start + step[self.partition]):
+            raise ValueError(
+                f"source.path: {path!r} names one file for several partitions of a {self.partition}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:

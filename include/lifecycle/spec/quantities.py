@@ -20,7 +20,10 @@ def parse_duration(text: Any) -> timedelta:
     parts = _DURATION.findall(str(text))
     if not parts or _DURATION.sub("", str(text)).strip():
         raise ValueError("a duration is a number and a unit, such as 90s, 15m, 2h, 1d or 1w")
-    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+    except OverflowError:
+        raise ValueError("a duration of at most 999999999d, such as 15m, 2h or 1d") from None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -41,10 +44,13 @@ def check_cron(text: str) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """The same instant in UTC, as a plain datetime; raise ValueError when it has no time zone."""
+    """The same instant in UTC, as a plain datetime; raise ValueError when there is none."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone; write it as {moment.isoformat()}Z")
-    moment = moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment} lies outside the calendar in UTC") from None
     return datetime.combine(moment.date(), moment.time(), UTC)
 
 

@@ -36,14 +36,32 @@ def read_spec(path: Path, kind: type[Spec]) -> Spec:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a safe one
     except FileNotFoundError:
         raise SpecError(f"{path}: no such file; see include/datasets and include/models") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); make it a readable file") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2013-02-30
         raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise SpecError(f"{path}: found {type(content).__name__}; allowed: keys and values")
+        found = "nothing" if content is None else type(content).__name__
+        raise SpecError(f"{path}: found {found}; allowed: keys and values, such as `partition: day`")
     return content
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML in which no key is written twice: the second would win in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in written:
+            if written.count(key) > 1 and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key!r} is written twice", problem_mark=node.start_mark
+                )
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 def _explain(detail: ErrorDetails, kind: type[BaseModel]) -> str:

@@ -23,7 +23,13 @@ from include.lifecycle.store.receipts import Call, Receipt, read_receipt
 
 
 def plan(trained: Receipt, champion: Proposal | None, store: Store) -> Call:
-    """The call that compares a training with a champion (None: with nobody)."""
+    """The call that compares a training with a champion (None: with nobody).
+
+    A training that is not newer than the champion, such as a backfilled one, is measured alone: it
+    cannot take the champion's place.
+    """
+    if champion is not None and trained.call.as_of <= champion.as_of:
+        champion = None
     model = trained.call.spec["model"]["name"]
     inputs = {
         "train": trained.run_key,

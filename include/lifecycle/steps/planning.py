@@ -36,6 +36,8 @@ def plan_training(
     """
     model = catalog.model(model_name)
     reach = watermark(catalog.dataset(model.rows), store)
+    if reach is None and not asked_for:
+        return PlannedTraining(None, slot, f"{model.rows} has no published partition yet")
     if reach is None:
         raise Rejected(f"{model.rows} has no published partition; run {model.rows}.ingest first")
     as_of = business_time(slot, reach)

@@ -33,7 +33,7 @@ def plan(trained: Receipt, evaluated: Receipt, verdict: Verdict) -> Call:
 
 
 def run(work: Work) -> None:
-    """Results `version`, `run_id`, `experiment_id` of MLflow."""
+    """Results `version`, `run_id`, `experiment_id` of MLflow, and the gate's `metrics`."""
     trained = read_receipt(work.call.inputs["train"], work.store)
     evaluated = read_receipt(work.call.inputs["evaluate"], work.store)
     model, _ = specs_of(trained)
@@ -41,17 +41,19 @@ def run(work: Work) -> None:
     package.mkdir()
     for name in FILES:
         work.store.fetch(trained.outputs[name], package / name)
+    evaluation = Evaluation.model_validate(evaluated.results["evaluation"])
     registered = Registry().register(
         model.name,
         trained.run_key,
         package,
         _example(work, trained),
+        description=model.description,
         parameters={
             **model.training.parameters,
             "trees": trained.results["trees"],
             "seed": trained.call.seed,
         },
-        metrics=_metrics(Evaluation.model_validate(evaluated.results["evaluation"])),
+        metrics=_metrics(evaluation),
         tags=_tags(trained),
         documents={
             "receipt.json": trained.model_dump(mode="json"),
@@ -59,7 +61,8 @@ def run(work: Work) -> None:
             "gates.json": work.call.inputs["gates"],
         },
     )
-    work.results |= registered.model_dump()
+    metrics = {name: round(item.value, 5) for name, item in evaluation.candidate.items()}
+    work.results |= {**registered.model_dump(), "metrics": metrics}
 
 
 def _example(work: Work, trained: Receipt) -> pd.DataFrame:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from include.lifecycle.errors import Rejected
+from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
-from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 
 STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
@@ -50,8 +51,8 @@ def run_step(call: Call, store: Store) -> tuple[Receipt, bool]:
         )
     write_call(call, store)
     started = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix=f"{call.step}-") as folder:
-        work = Work(call, store, Path(folder))
+    with _scratch_folder(call.step) as folder:
+        work = Work(call, store, folder)
         _step(call.step)(work)
     receipt = Receipt(
         call=call,
@@ -62,6 +63,19 @@ def run_step(call: Call, store: Store) -> tuple[Receipt, bool]:
         commit=git_commit(),
     )
     return write_receipt(receipt, store), False
+
+
+@contextmanager
+def _scratch_folder(step: str) -> Iterator[Path]:
+    """A folder for one run; raises Transient when it is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{step}-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        place = tempfile.gettempdir()
+        raise Transient(f"{step}: no space left in {place}: free space, then clear this task") from error
 
 
 def _step(name: str) -> Callable[[Work], None]:

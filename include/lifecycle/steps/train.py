@@ -83,8 +83,12 @@ def run(work: Work) -> None:
             f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
         )
     inputs = input_types(model, datasets)
-    features = compute_features(load_feature_code(source), rows, inputs)
-    trained = train(model.training, rows, features, end)
+    code = load_feature_code(source, model.features_file)
+    features = compute_features(code, rows, inputs, model.features_file)
+    try:
+        trained = train(model.training, rows, features, end)
+    except Rejected as error:
+        raise Rejected(f"{model.name}.yaml: {error}") from error
 
     package = write_package(
         work.folder / "package",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow.parquet as pq
+
 from include.lifecycle.data.publishing import newest_per_key, write_bad, write_good
 from include.lifecycle.data.types import typed
 from include.lifecycle.data.validation import audit, judge_quarantine
@@ -37,7 +40,8 @@ def run(work: Work) -> None:
     good = newest_per_key(spec, fine)
 
     write_good(spec, good, work.folder / "good.parquet")
-    write_bad(rows[rules.notna()], rules.dropna(), work.call.run_key, work.folder / "bad.parquet")
+    written = pq.read_table(staged).take(np.flatnonzero(rules.notna())).to_pandas()
+    write_bad(written, rules.dropna(), work.call.run_key, work.folder / "bad.parquet")
     work.keep("good", work.folder / "good.parquet")
     work.keep("bad", work.folder / "bad.parquet")
     work.keep("gx_result", found.result.encode())

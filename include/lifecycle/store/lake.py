@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.store.objects import Store
+from include.lifecycle.store.objects import Store, store_trouble
 
 PARTITION = "_partition"
 CONTENT = "_content"
@@ -132,10 +132,13 @@ class Table:
             raise Transient(f"table {self.name}: another run committed first; run again") from error
         except DeltaError as error:
             if "schema" in str(error).lower():
-                raise Rejected(f"table {self.name}: columns differ from the table's: {error}") from error
-            raise Transient(f"table {self.name} at {self.uri}: {error}") from error
+                raise Rejected(
+                    f"table {self.name}: columns differ from the table's; restore them in {self.name}.yaml, "
+                    f"or give the dataset a new name and ingest it again: {error}"
+                ) from error
+            raise Transient(store_trouble(self.uri, f"table {self.name}", error)) from error
         except OSError as error:
-            raise Transient(f"table {self.name} at {self.uri}: {error}") from error
+            raise Transient(store_trouble(self.uri, f"table {self.name}", error)) from error
 
 
 def _carrying(run_key: str) -> CommitProperties:

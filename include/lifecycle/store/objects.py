@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ class Store:
     def put_if_absent(self, path: str, content: bytes) -> bool:
         """Write an object; False, and nothing written, when one is there already."""
         try:
-            with self._people_can_read_errors(path):
+            with self._writing(path):
                 obstore.put(self._objects, path, content, mode="create", use_multipart=False)
         except AlreadyExistsError:
             return False
@@ -56,7 +57,7 @@ class Store:
 
     def replace(self, path: str, content: bytes) -> None:
         """Write an object whether or not one is there: for projections only, never for records."""
-        with self._people_can_read_errors(path):
+        with self._writing(path):
             obstore.put(self._objects, path, content)
 
     def get(self, path: str) -> bytes | None:
@@ -73,18 +74,20 @@ class Store:
             return sorted(item["path"] for batch in obstore.list(self._objects, prefix) for item in batch)
 
     def keep(self, content: bytes) -> Output:
-        """Store bytes under their sha256."""
+        """Store bytes under their sha256; an object of that name with other bytes is mended."""
         output = Output(sha256=sha256(content), size=len(content))
-        self.put_if_absent(object_path(output.sha256), content)
+        path = object_path(output.sha256)
+        if not self.put_if_absent(path, content) and not self.is_intact(output):
+            self.replace(path, content)
         return output
 
     def keep_file(self, file: Path) -> Output:
-        """Store a file under its sha256, without reading it into memory."""
+        """Store a file under its sha256, without reading it into memory; mends as `keep` does."""
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         output = Output(sha256=digest, size=file.stat().st_size)
-        if not self.holds(output):
-            with self._people_can_read_errors(str(file)):
+        if not self.is_intact(output):
+            with self._writing(str(file)):
                 obstore.put(self._objects, object_path(digest), file)
         return output
 
@@ -132,6 +135,15 @@ class Store:
         return f"{self.uri if '://' in self.uri else Path(self.uri).absolute()}/tables/{name}"
 
     @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        try:
+            with self._people_can_read_errors(what):
+                yield
+        except FileNotFoundError as error:
+            reason = str(error).splitlines()[0]
+            raise Rejected(f"store {self.uri}: no such bucket, or no such user: {reason}") from error
+
+    @contextmanager
     def _people_can_read_errors(self, what: str) -> Iterator[None]:
         try:
             yield
@@ -140,7 +152,7 @@ class Store:
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise Rejected(f"store {self.uri}: no right to {what}; check credentials: {error}") from error
         except (BaseError, OSError) as error:
-            raise Transient(_store_trouble(self.uri, what, error)) from error
+            raise Transient(store_trouble(self.uri, what, error)) from error
 
 
 def object_path(digest: str) -> str:
@@ -155,10 +167,19 @@ def _tampered(output: Output) -> str:
     )
 
 
-def _store_trouble(uri: str, what: str, error: Exception) -> str:
+def is_full(error: Exception) -> bool:
+    """Whether a write failed for lack of space or quota."""
+    return any(sign in str(error) for sign in ("No space left", "File too large", "Disk quota"))
+
+
+def store_trouble(uri: str, what: str, error: Exception) -> str:
+    """What a person should do about an error of the store."""
     text = str(error)
-    if any(sign in text for sign in ("No space left", "File too large", "Disk quota")):
-        return f"store {uri} is full while writing {what}: free space, then clear this task"
+    if is_full(error):
+        return (
+            f"no space left for {what} in store {uri} or in the scratch folder {tempfile.gettempdir()}: "
+            "free space, then clear this task"
+        )
     return f"store {uri} does not answer for {what}; retry when it is back: {text.splitlines()[0]}"
 
 

@@ -63,10 +63,10 @@ class StepOperator(LifecycleOperator):
 
         store = self.store
         receipt, adopted = run_step(self.plan(context, store), store)
-        if adopted:
-            self.log.info("done before: receipt %s is there and valid", receipt.run_key)
+        done = {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
+        self.log.info("%s: %s", "done before, its receipt is valid" if adopted else "done", done)
         self.after(context, receipt, store)
-        return {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
+        return done
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """What follows from the receipt: links, ledger entries, asset events."""

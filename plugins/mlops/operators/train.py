@@ -184,6 +184,7 @@ class RegisterOperator(StepOperator):
             run_key=inputs["train"],
             as_of=receipt.call.as_of,
             evaluation=inputs["evaluate"],
+            metrics=found["metrics"],
         )
         record(Ledger(store, self.model), propose(proposal, inputs["gates"]["why"]), actor(context))
         url = RegistryHook().url

@@ -1,0 +1,74 @@
+"""One real stack: PostgreSQL, Airflow, MLflow, the server; on S3 where there is one
+(AWS_ENDPOINT_URL), else in a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import yaml
+
+from include.demo.airflow_api import AirflowApi
+from include.demo.replay import Replay
+from include.lifecycle.store.objects import Store, open_store
+from include.stack.home import Settings
+from include.stack.stack import Stack, running_stack
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_DAY, FIRST_LIVE_DAY = date(2013, 1, 1), date(2013, 1, 22)
+
+
+@dataclass
+class World:
+    """What a test of the running system needs."""
+
+    stack: Stack
+    specs: Path
+    store: Store
+    airflow: AirflowApi
+    replay: Replay
+
+    @property
+    def landing(self) -> Path:
+        """Where source files arrive."""
+        return self.stack.settings.landing
+
+
+@contextmanager
+def running_world() -> Iterator[World]:
+    """A stack of its own in a temporary home, with the project's specs shortened."""
+    home = Path(tempfile.mkdtemp(prefix="perennial-"))
+    specs = shortened_specs(home / "specs")
+    store = f"s3://lake/{uuid.uuid4().hex[:8]}" if os.environ.get("AWS_ENDPOINT_URL") else f"{home}/store"
+    before = dict(os.environ)
+    os.environ |= {"PERENNIAL_SPECS": str(specs), "PERENNIAL_HOME": str(home), "PERENNIAL_STORE": store}
+    try:
+        with running_stack(Settings.from_environment(os.environ), print, os.environ) as stack:
+            airflow = AirflowApi(stack.airflow_url, stack.token)
+            replay = Replay(airflow, stack.server_url, open_store(), stack.settings.landing, print)
+            yield World(stack, specs, open_store(), airflow, replay)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def shortened_specs(folder: Path) -> Path:
+    """The project's specs with shorter spans and an impatient governor, in a folder of their own."""
+    for name in ("datasets", "models", "profiles"):
+        shutil.copytree(ROOT / "include" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / "models" / "flight_delay.yaml"
+    spec = yaml.safe_load(path.read_text())
+    spec["training"] |= {"stop": "4d", "gate": "3d", "max_trees": 60, "min_trees": 10}
+    spec["monitoring"] |= {"lookback": "1d", "drift": {"floor": 0.01, "times": 0.01}}
+    spec["governor"] |= {"bad_windows": 2, "of_last": 2, "min_growth": 0.01, "cooldown": "2d"}
+    spec["gates"] = [{"metric": "auc", "at_least": 0.5}, {"metric": "brier", "worse_by_at_most": 0.05}]
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    return folder
