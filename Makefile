@@ -33,7 +33,7 @@ test: $(VENV)/installed-for-tests ## check style, types and imports, then run al
 
 bench: $(VENV)/installed-for-tests ## measure what the documentation claims
 	@echo "Measuring."
-	@$(BIN)/python -m tests.benchmarks.serving
+	@$(BIN)/python -m tests.benchmarks
 
 lock: $(BIN)/uv ## choose the newest versions that pyproject.toml allows
 	@echo "Locking requirements.txt and tests/requirements.txt."

@@ -26,6 +26,7 @@ import numpy as np
 from include.lifecycle.model import packaging
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.store.objects import Store
+from tests.benchmarks.figures import Figure, plain, print_figures
 from tests.serving.released import MODEL, ROW, make_package, publish, release_of
 from tests.serving.running import RunningServer, answers, free_port, wait_until
 
@@ -49,7 +50,12 @@ class Measured:
 
 
 def main() -> None:
-    """Measure both servers and print a table."""
+    """Measure, and print the figures."""
+    print_figures(run())
+
+
+def run() -> list[Figure]:
+    """Measure both servers and print a table; returns the figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         package = make_package(folder / "package", seed=1, trees=300)
@@ -65,6 +71,11 @@ def main() -> None:
         f"{ours.rate / theirs.rate:.1f} times the requests, {theirs.p99 / ours.p99:.1f} times sooner at p99"
     )
     print(f"{logged:,} rows were in Delta after the run")
+    return [
+        plain("serving: requests per second", f"{ours.rate:,.0f}"),
+        plain("serving: times those of mlflow models serve", f"{ours.rate / theirs.rate:.1f}"),
+        plain("serving: p99", f"{ours.p99 * 1000:.2f} ms"),
+    ]
 
 
 def measure(name: str, port: int) -> Measured:

@@ -13,7 +13,7 @@ from include.lifecycle.data.partitions import end_of, parse_name
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.catalog import label_known_after
-from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.dataset import Column, DatasetSpec
 from include.lifecycle.spec.model import Join, ModelSpec
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.scan import connect
@@ -140,16 +140,22 @@ def _inputs(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> list[str]:
     """Each input with the table it comes from; a joined value older than tolerated is missing."""
     found = []
     for name in model.inputs:
-        if name in datasets[model.rows].columns:
-            found.append(f'r."{name}"')
+        if (column := datasets[model.rows].columns.get(name)) is not None:
+            found.append(f'{_number("r", name, column)} AS "{name}"')
             continue
         index, join = next(
             (index, join) for index, join in enumerate(model.joins) if name in datasets[join.dataset].columns
         )
         event_time = f'j{index}."{datasets[join.dataset].event_time}"'
         oldest = _plus(f'r."{datasets[model.rows].event_time}"', -(join.lag + join.tolerance))
-        found.append(f'CASE WHEN epoch_us({event_time}) >= {oldest} THEN j{index}."{name}" END AS "{name}"')
+        value = _number(f"j{index}", name, datasets[join.dataset].columns[name])
+        found.append(f'CASE WHEN epoch_us({event_time}) >= {oldest} THEN {value} END AS "{name}"')
     return found
+
+
+def _number(table: str, name: str, column: Column) -> str:
+    """A column, a truth value as a number: pandas has no missing truth values that NumPy knows."""
+    return f'{table}."{name}"' + ("::DOUBLE" if column.type == "boolean" else "")
 
 
 def _asof_join(alias: str, join: Join, joined: DatasetSpec, rows: DatasetSpec) -> str:

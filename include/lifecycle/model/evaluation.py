@@ -85,7 +85,10 @@ def evaluate(
 def _bootstrap(
     rows: pd.DataFrame, scores: dict[str, Numbers], seed: int, draws: int
 ) -> dict[str, dict[Metric, Estimate]]:
-    """Metrics of each score, and the `loss` of the first against the second, with intervals."""
+    """Metrics of each score, and the `loss` of the first against the second, with intervals.
+
+    A metric that the rows do not define, such as the AUC of equal labels, is left out.
+    """
     label = rows["_label"].to_numpy(dtype=float)
     blocks = list(rows.groupby(rows["_event_time"].dt.floor("D")).indices.values())
     random = np.random.default_rng(seed)
@@ -106,7 +109,7 @@ def _bootstrap(
             for metric in METRICS
         }
     return {
-        name: {metric: _estimate(values) for metric, values in by_metric.items()}
+        name: {metric: _estimate(values) for metric, values in by_metric.items() if not np.isnan(values[0])}
         for name, by_metric in table.items()
     }
 

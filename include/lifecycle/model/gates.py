@@ -38,7 +38,10 @@ def judge(evaluation: Evaluation, gates: Sequence[Gate]) -> Verdict:
 
 def _check(evaluation: Evaluation, gate: Gate) -> list[GateResult]:
     results = []
-    value = evaluation.candidate[gate.metric]
+    value = evaluation.candidate.get(gate.metric)
+    if value is None:
+        why = f"{gate.metric} is not defined on these {evaluation.rows} rows"
+        return [GateResult(gate=gate.metric, passed=False, why=why)]
     if gate.at_least is not None:
         results.append(_bound(gate, value, ">=", gate.at_least, value.value >= gate.at_least))
     if gate.at_most is not None:

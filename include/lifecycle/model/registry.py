@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import requests
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.models.signature import infer_signature
@@ -90,7 +91,8 @@ class Registry:
     def set_aliases(self, model: str, aliases: Mapping[str, str | None]) -> None:
         """Point each alias at its version, or nowhere."""
         with self._answering():
-            have = self._client.get_registered_model(model).aliases
+            registered = self._registered(model)
+            have = registered.aliases if registered else {}
             for alias, version in aliases.items():
                 if version is None and alias in have:
                     self._client.delete_registered_model_alias(model, alias)
@@ -100,14 +102,25 @@ class Registry:
     def anchor(self, model: str) -> tuple[int, str] | None:
         """Number and hash of the newest ledger entry that the registry was told of."""
         with self._answering():
-            tags = self._client.get_registered_model(model).tags
+            registered = self._registered(model)
+        tags = registered.tags if registered else {}
         return (int(tags[_ANCHOR_SEQ]), tags[_ANCHOR_HASH]) if _ANCHOR_HASH in tags else None
 
     def set_anchor(self, model: str, seq: int, digest: str) -> None:
-        """Remember the newest ledger entry outside the store."""
+        """Remember the newest ledger entry outside the store, once a version is registered."""
         with self._answering():
+            if self._registered(model) is None:
+                return
             self._client.set_registered_model_tag(model, _ANCHOR_SEQ, str(seq))
             self._client.set_registered_model_tag(model, _ANCHOR_HASH, digest)
+
+    def _registered(self, model: str) -> RegisteredModel | None:
+        try:
+            return self._client.get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        return None
 
     def _create_model(self, model: str, description: str) -> None:
         try:

@@ -23,7 +23,7 @@ def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
     registry.set_aliases(model, aliases(state))
     document = release_document(model, state, store)
     published = read_release(model, store)
-    if published is None or published.seq < document.seq:
+    if published is None or (published.seq <= document.seq and published != document):
         write_release(document, store)
     registry.set_anchor(model, state.seq, state.hash)
     return state

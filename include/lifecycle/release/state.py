@@ -107,7 +107,7 @@ def _training(state: ModelState, entry: Entry) -> dict[str, Any]:
     return {
         "lease": Lease(run_key=data["run_key"], holder=entry.run_id, expires=data["expires"]),
         "trainings": (*others, training),
-        "retrain": None,
+        "retrain": None if training.drift else state.retrain,
     }
 
 

@@ -1,1 +1,2 @@
-"""One module per step of the lifecycle; each is a pure function of its call."""
+"""One module per step, each a pure function of its call; and what decides on them: planning a
+training, releasing a version, watching what is served."""

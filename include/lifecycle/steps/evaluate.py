@@ -87,11 +87,12 @@ def _logged_scores(work: Work, model: ModelSpec, gate: pd.DataFrame, known_after
 
 
 def _rescored(work: Work, trained: Receipt, champion: Receipt, gate: pd.DataFrame) -> pd.Series:
-    model, datasets = specs_of(trained)
+    """The champion's scores by its own inputs and joins, which the spec may have changed since."""
+    (model, datasets), (its_model, its_datasets) = specs_of(trained), specs_of(champion)
     rows = read_rows(
-        model,
-        datasets,
-        trained.call.inputs["versions"],
+        its_model.model_copy(update={"label": model.label}),
+        {**its_datasets, model.rows: datasets[model.rows]},
+        {**champion.call.inputs["versions"], **trained.call.inputs["versions"]},
         work.store,
         as_of=trained.call.as_of,
         since=gate[EVENT_TIME].min(),

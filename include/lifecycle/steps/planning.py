@@ -56,8 +56,12 @@ def plan_training(
         why = decision.why
 
     write_call(call, store)
+    newest = all(item.as_of <= as_of for item in state.trainings)  # a backfill answers no wish of today
     training = Training(
-        run_key=call.run_key, as_of=as_of, fingerprint=fingerprint, drift=state.retrain is not None
+        run_key=call.run_key,
+        as_of=as_of,
+        fingerprint=fingerprint,
+        drift=newest and state.retrain is not None,
     )
     record(ledger, begin_training(training, why, actor), actor)
     return PlannedTraining(call.run_key, as_of, why)

@@ -23,6 +23,7 @@ from include.lifecycle.steps.running import Work
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call
 
+_ONLY_SAID = {"description", "owner", "tags"}
 SAMPLE_ROWS = 5_000
 """Training rows kept for drift reports."""
 
@@ -58,8 +59,14 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
 
 
 def fingerprint(call: Call) -> str:
-    """Hash of what a person changes to get another model: spec, features, code; not the data."""
-    return sha256(canonical_json([call.spec, call.inputs["features"], call.code, call.seed]))
+    """Hash of what a person changes to get another model: spec, features, code; not the data, and
+    not what is only said of it."""
+    model = {key: value for key, value in call.spec["model"].items() if key not in _ONLY_SAID}
+    datasets = {
+        name: [spec["columns"], spec["key"], spec["event_time"]]
+        for name, spec in call.spec["datasets"].items()
+    }
+    return sha256(canonical_json([model, datasets, call.inputs["features"], call.code, call.seed]))
 
 
 def run(work: Work) -> None:

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from include.lifecycle.data.types import arrow_schema, typed
+from tests.lifecycle.tiny import Project
+
+FINE = {
+    "trip_id": "1",
+    "at": "2024-01-01 10:00:00+02:00",
+    "city": "BER",
+    "distance": "1.5",
+    "stops": "2",
+    "express": "true",
+    "delay": None,
+}
+
+
+def _typed(project: Project, tmp_path: Path, **changes: str | None) -> tuple[pd.DataFrame, pd.Series]:
+    file = tmp_path / "staged.parquet"
+    pq.write_table(
+        pa.table({name: pa.array([text], pa.string()) for name, text in {**FINE, **changes}.items()}), file
+    )
+    return typed(project.catalog.dataset("trips"), file)
+
+
+def test_text_gets_its_types(project: Project, tmp_path: Path) -> None:
+    rows, broken = _typed(project, tmp_path)
+    assert broken.isna().all()
+    assert rows.iloc[0].to_dict() | {"delay": None} == {
+        "trip_id": "1",
+        "at": pd.Timestamp("2024-01-01 08:00", tz="UTC"),
+        "city": "BER",
+        "distance": 1.5,
+        "stops": 2,
+        "express": True,
+        "delay": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "kind"),
+    [
+        ("distance", "far", "number"),
+        ("stops", "many", "integer"),
+        ("stops", "1.5", "integer"),
+        ("stops", "1e30", "integer"),
+        ("express", "perhaps", "boolean"),
+        ("at", "soon", "timestamp"),
+        ("at", "infinity", "timestamp"),
+        ("distance", "inf", "number"),
+        ("distance", "-1e999", "number"),
+        ("delay", "1,5", "number"),
+    ],
+)
+def test_text_that_has_no_such_type_is_named(
+    project: Project, tmp_path: Path, column: str, text: str, kind: str
+) -> None:
+    _, broken = _typed(project, tmp_path, **{column: text})
+    assert broken.tolist() == [f"type {kind}: {column}"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("2.0", 2), ("9007199254740993", 9007199254740993), ("-3", -3)])
+def test_whole_numbers_are_integers_however_written(
+    project: Project, tmp_path: Path, text: str, value: int
+) -> None:
+    rows, broken = _typed(project, tmp_path, stops=text)
+    assert broken.isna().all()
+    assert rows["stops"].tolist() == [value]
+
+
+def test_a_missing_value_breaks_no_type(project: Project, tmp_path: Path) -> None:
+    optional = ("city", "distance", "stops", "express", "delay")
+    rows, broken = _typed(project, tmp_path, **dict.fromkeys(optional))
+    assert broken.isna().all()
+    assert rows[list(optional)].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("column", ["trip_id", "at"])
+def test_a_row_without_key_or_event_time_is_named(project: Project, tmp_path: Path, column: str) -> None:
+    _, broken = _typed(project, tmp_path, **{column: None})
+    assert broken.tolist() == [f"missing: {column}"]
+
+
+def test_the_published_columns_have_the_specs_types(project: Project) -> None:
+    schema = arrow_schema(project.catalog.dataset("trips"))
+    assert [str(kind) for kind in schema.types] == [
+        "string",
+        "timestamp[us, tz=UTC]",
+        "string",
+        "double",
+        "int64",
+        "bool",
+        "double",
+    ]

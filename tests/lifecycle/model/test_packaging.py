@@ -1,0 +1,128 @@
+import pickletools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from include.lifecycle.data.point_in_time import LABEL, pin_versions, read_rows
+from include.lifecycle.model.features import compute_features, input_types, load_feature_code
+from include.lifecycle.model.packaging import FILES, write_package
+from include.lifecycle.model.predictor import BadInput, Predictor
+from include.lifecycle.model.training import build_pipeline
+from include.lifecycle.spec.model import Training
+from include.lifecycle.steps.train import datasets_of
+from tests.lifecycle import tiny
+from tests.lifecycle.tiny import MODEL, Project, midnight
+
+NUMBERS_ONLY = b"def features(rows):\n    return {'distance': rows['distance'], 'rain': rows['rain']}\n"
+TEXTS_ONLY = b"def features(rows):\n    return {'city': rows['city']}\n"
+
+
+class Packaged:
+    """A pipeline, its package, and rows to ask both about."""
+
+    def __init__(self, project: Project, folder: Path, code: bytes) -> None:
+        model = project.catalog.model(MODEL)
+        datasets = datasets_of(model, project.catalog)
+        pins = pin_versions(model, project.store)
+        self.rows = read_rows(model, datasets, pins, project.store, as_of=midnight(22))
+        self.inputs = input_types(model, datasets)
+        self.code = load_feature_code(code)
+        features = self.features(self.rows)
+        self.pipeline = build_pipeline(Training(seed=1), features, 20).fit(features, self.rows[LABEL])
+        self.files = write_package(
+            folder, self.pipeline, code, inputs=self.inputs, key="trip_id", event_time="at"
+        )
+        self.predictor = Predictor(folder)
+
+    def features(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return compute_features(self.code, rows, self.inputs)
+
+    def agrees_on(self, rows: pd.DataFrame) -> None:
+        """Fail unless pipeline and package answer the same, in one batch and row by row."""
+        expected = self.pipeline.predict_proba(self.features(rows))[:, 1]
+        columns = {name: rows[name].tolist() for name in self.inputs}
+        np.testing.assert_allclose(self.predictor.predict(columns), expected, atol=1e-6)
+        singles = [
+            self.predictor.predict({name: [value] for name, value in zip(columns, row, strict=True)})[0]
+            for row in zip(*columns.values(), strict=True)
+        ]
+        np.testing.assert_array_equal(singles, self.predictor.predict(columns))
+
+
+@pytest.fixture
+def packaged(world: Project, tmp_path: Path) -> Packaged:
+    return Packaged(world, tmp_path / "package", tiny.FEATURES)
+
+
+def test_the_package_answers_as_the_pipeline_does(packaged: Packaged) -> None:
+    packaged.agrees_on(packaged.rows.sample(80, random_state=1))
+
+
+@pytest.mark.parametrize("column", ["city", "distance", "stops", "rain"])
+def test_the_package_answers_as_the_pipeline_does_where_values_are_missing(
+    packaged: Packaged, column: str
+) -> None:
+    packaged.agrees_on(packaged.rows.head(30).assign(**{column: None if column == "city" else np.nan}))
+
+
+def test_the_package_answers_as_the_pipeline_does_on_a_city_it_never_saw(packaged: Packaged) -> None:
+    unseen = packaged.rows.head(30).assign(city="ZRH")
+    packaged.agrees_on(unseen)
+    missing = packaged.predictor.predict(
+        {name: unseen.assign(city=None)[name].tolist() for name in packaged.inputs}
+    )
+    assert (
+        packaged.predictor.predict({name: unseen[name].tolist() for name in packaged.inputs}).tolist()
+        == missing.tolist()
+    )
+
+
+@pytest.mark.parametrize("code", [NUMBERS_ONLY, TEXTS_ONLY])
+def test_features_may_be_all_numbers_or_all_texts(world: Project, tmp_path: Path, code: bytes) -> None:
+    Packaged(world, tmp_path / "package", code).agrees_on(tiny_sample(world))
+
+
+def tiny_sample(project: Project) -> pd.DataFrame:
+    model = project.catalog.model(MODEL)
+    datasets = datasets_of(model, project.catalog)
+    pins = pin_versions(model, project.store)
+    return read_rows(model, datasets, pins, project.store, as_of=midnight(4)).head(20)
+
+
+def test_a_boolean_may_be_missing(project: Project, tmp_path: Path) -> None:
+    for day in range(1, 4):
+        rows = tiny.trips(day)
+        rows["express"] = rows["express"].astype("boolean").where(rows["stops"] > 0)
+        tiny.put(project, "trips", f"{midnight(day):%Y-%m-%d}", rows)
+        tiny.put(project, "sky", f"{midnight(day):%Y-%m-%d}", tiny.sky(day))
+    packaged = Packaged(project, tmp_path / "package", tiny.FEATURES)
+    assert packaged.rows["express"].isna().any()
+    packaged.agrees_on(packaged.rows.head(40))
+
+
+def test_a_package_holds_its_files_and_no_pickle(packaged: Packaged) -> None:
+    folder = packaged.files[0].parent
+    assert sorted(file.name for file in folder.rglob("*") if file.is_file()) == sorted(FILES)
+    for file in packaged.files:
+        with pytest.raises(Exception):  # noqa: B017, PT011: pickletools has no error of its own
+            pickletools.dis(file.read_bytes(), out=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"distance": ["far"]}, "distance: not a number"),
+        ({"city": [7]}, "city: not a string"),
+        ({"at": ["soon"]}, "at: not a timestamp"),
+        ({"rain": None}, "rain: missing"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_names_its_field(
+    packaged: Packaged, change: dict[str, list[object] | None], named: str
+) -> None:
+    row = {name: packaged.rows[name].head(1).tolist() for name in packaged.inputs}
+    asked = {name: values for name, values in {**row, **change}.items() if values is not None}
+    with pytest.raises(BadInput, match=named):
+        packaged.predictor.predict(asked)

@@ -1,0 +1,122 @@
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL, pin_versions, read_rows
+from include.lifecycle.errors import Rejected
+from include.lifecycle.model.features import compute_features, input_types, load_feature_code
+from include.lifecycle.model.training import Spans, train
+from include.lifecycle.spec.model import Training
+from include.lifecycle.steps.train import datasets_of
+from tests.lifecycle import tiny
+from tests.lifecycle.tiny import MODEL, Project, midnight
+
+END = midnight(21)
+
+
+@pytest.fixture
+def table(world: Project) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows known on the 22nd day, and their features."""
+    model = world.catalog.model(MODEL)
+    datasets = datasets_of(model, world.catalog)
+    rows = read_rows(
+        model, datasets, pin_versions(model, world.store), world.store, as_of=END + timedelta(days=1)
+    )
+    return rows, compute_features(load_feature_code(tiny.FEATURES), rows, input_types(model, datasets))
+
+
+@pytest.fixture
+def training(world: Project) -> Training:
+    return world.catalog.model(MODEL).training
+
+
+durations = st.integers(1, 10**6).map(lambda number: timedelta(seconds=number))
+
+
+@given(durations, durations)
+def test_spans_are_disjoint_and_later_and_later(stop: timedelta, gate: timedelta) -> None:
+    spans = Spans.before(END, Training(stop=stop, gate=gate))
+    assert spans.stop_from < spans.gate_from < END
+    assert spans.gate_from - spans.stop_from == stop
+    assert END - spans.gate_from == gate
+
+
+def test_the_gate_is_the_newest_span_and_nothing_else(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    rows, features = table
+    gate = train(training, rows, features, END).gate
+    newest = rows[rows[EVENT_TIME] >= END - training.gate]
+    pd.testing.assert_frame_equal(
+        gate[[KEY, EVENT_TIME, LABEL]], newest[[KEY, EVENT_TIME, LABEL]].reset_index(drop=True)
+    )
+
+
+def test_gate_scores_come_from_a_fit_that_never_saw_the_gate(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    """Flipped gate labels change no gate score, but they change the version itself."""
+    rows, features = table
+    honest = train(training, rows, features, END)
+    in_gate = rows[EVENT_TIME] >= END - training.gate
+    flipped = train(training, rows.assign(_label=rows[LABEL].where(~in_gate, 1 - rows[LABEL])), features, END)
+    assert flipped.trees == honest.trees
+    np.testing.assert_array_equal(flipped.gate["score"], honest.gate["score"])
+    assert (flipped.gate[LABEL] == 1 - honest.gate[LABEL]).all()
+    final = [trained.pipeline.predict_proba(features)[:, 1] for trained in (honest, flipped)]
+    assert np.abs(final[0] - final[1]).max() > 0.05
+
+
+def test_the_number_of_trees_is_chosen_before_the_gate_and_after_the_fit(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    """Labels of the stop span that make no sense stop the learning early."""
+    rows, features = table
+    spans = Spans.before(END, training)
+    in_stop = (rows[EVENT_TIME] >= spans.stop_from) & (rows[EVENT_TIME] < spans.gate_from)
+    senseless = rows.assign(_label=rows[LABEL].where(~in_stop, 1 - rows[LABEL]))
+    assert train(training, senseless, features, END).trees == training.min_trees
+    assert train(training, rows, features, END).trees > training.min_trees
+
+
+def test_the_same_training_gives_the_same_trees(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    rows, features = table
+    first, second = (train(training, rows, features, END) for _ in range(2))
+    raw = [
+        trained.pipeline.named_steps["classify"].get_booster().save_raw("ubj") for trained in (first, second)
+    ]
+    assert raw[0] == raw[1]
+
+
+def test_the_version_is_learned_from_the_gate_too(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    rows, features = table
+    trained = train(training, rows, features, END)
+    in_gate = (rows[EVENT_TIME] >= END - training.gate).to_numpy()
+    final = trained.pipeline.predict_proba(features)[:, 1]
+    assert not np.array_equal(final[in_gate], trained.gate["score"].to_numpy())
+
+
+@pytest.mark.parametrize(("span", "days"), [("gate", (18, 99)), ("stop", (14, 18)), ("fit", (0, 14))])
+def test_a_span_without_rows_is_rejected_by_name(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame], span: str, days: tuple[int, int]
+) -> None:
+    rows, features = table
+    gone = (rows[EVENT_TIME] >= midnight(days[0])) & (rows[EVENT_TIME] < midnight(days[1]))
+    with pytest.raises(Rejected, match=f"the {span} span has no rows"):
+        train(training, rows[~gone], features[~gone], END)
+
+
+def test_labels_that_are_all_equal_are_rejected(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    rows, features = table
+    with pytest.raises(Rejected, match="every label of the fit span is 1"):
+        train(training, rows.assign(_label=1.0), features, END)

@@ -1,0 +1,94 @@
+import pytest
+
+from include.lifecycle.errors import Rejected, Tampered
+from include.lifecycle.steps.releasing import judge_newest, smoke_test
+from include.lifecycle.store.objects import object_path
+from include.lifecycle.store.receipts import Receipt
+from tests.lifecycle import tiny
+from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
+
+
+def _judge(world: Project, version: str | None = None) -> tuple[str, str] | None:
+    judged = judge_newest(world.catalog.model(MODEL), world.store, ACTOR, version)
+    return None if judged is None else (judged.version, judged.event)
+
+
+def _champion(world: Project) -> str | None:
+    champion = world.state().champion
+    return None if champion is None else champion.version
+
+
+def test_nothing_waits_so_nothing_is_decided(world: Project) -> None:
+    assert _judge(world) is None
+    assert world.ledger.entries() == []
+
+
+def test_a_good_first_version_becomes_champion(world: Project, trained: Receipt) -> None:
+    tiny.propose_version(world, trained, "1")
+    assert _judge(world) == ("1", "promoted")
+    assert _champion(world) == "1"
+    assert _judge(world) is None
+
+
+def test_a_version_that_fails_its_gates_leaves_the_champion_in_place(
+    world: Project, trained: Receipt
+) -> None:
+    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
+    tiny.propose_version(world, trained, "2")
+    world.edit("models/late.yaml", "at_least: 0.6", "at_least: 0.999")
+    assert _judge(world) == ("2", "rejected")
+    assert _champion(world) == "1"
+    assert "auc" in world.ledger.entries()[-1].why
+
+
+def test_a_backfilled_training_of_a_past_day_never_replaces_a_newer_champion(
+    world: Project, trained: Receipt
+) -> None:
+    tiny.crown(world, trained, "1")
+    tiny.propose_version(world, tiny.train_as_of(world, midnight(20)), "2")
+    assert _judge(world) == ("2", "rejected")
+    assert _champion(world) == "1"
+    assert "not newer than the champion" in world.ledger.entries()[-1].why
+
+
+def test_of_several_proposals_the_newest_is_judged_and_older_ones_are_superseded(
+    world: Project, trained: Receipt
+) -> None:
+    for day, version in ((20, "1"), (21, "2")):
+        tiny.propose_version(world, tiny.train_as_of(world, midnight(day)), version)
+    tiny.propose_version(world, trained, "3")
+    assert _judge(world) == ("3", "promoted")
+    outcomes = {item.as_of.day: item.outcome for item in world.state().trainings}
+    assert outcomes == {20: "superseded", 21: "superseded", 22: "promoted"}
+    assert world.state().undecided == ()
+
+
+def test_a_version_asked_for_is_judged_and_the_others_go_on_waiting(world: Project, trained: Receipt) -> None:
+    tiny.propose_version(world, tiny.train_as_of(world, midnight(20)), "1")
+    tiny.propose_version(world, trained, "2")
+    assert _judge(world, "1") == ("1", "promoted")
+    assert [item.version for item in world.state().undecided] == ["2"]
+
+
+def test_a_version_that_does_not_wait_is_refused_with_those_that_do(world: Project, trained: Receipt) -> None:
+    tiny.propose_version(world, trained, "1")
+    with pytest.raises(Rejected, match="version 7 does not wait for a decision; waiting: 1"):
+        _judge(world, "7")
+
+
+def test_a_version_that_does_not_answer_is_rejected_with_the_error(world: Project, trained: Receipt) -> None:
+    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
+    broken = world.store.keep(b"def features(rows):\n    raise RuntimeError('no weather today')\n")
+    outputs = {**trained.outputs, "features.py": broken}
+    assert "no weather today" in (
+        smoke_test(trained.model_copy(update={"outputs": outputs}), world.store) or ""
+    )
+    assert smoke_test(trained, world.store) is None
+
+
+def test_a_version_whose_files_were_changed_is_not_released(world: Project, trained: Receipt) -> None:
+    tiny.propose_version(world, trained, "1")
+    world.store.replace(object_path(trained.outputs["features.py"].sha256), b"import os\n")
+    with pytest.raises(Tampered, match=r"features.py"):
+        _judge(world)
+    assert _champion(world) is None
