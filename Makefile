@@ -27,7 +27,7 @@ test: $(VENV)/installed-for-tests ## check style, types and imports, then run al
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=.:plugins $(BIN)/lint-imports
 	$(BIN)/python -m include.lifecycle check
 	$(BIN)/python -m pytest
 

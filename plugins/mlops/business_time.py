@@ -49,4 +49,4 @@ def actor(context: Context) -> Actor:
 
 def is_asked_for(context: Context) -> bool:
     """Whether a person asked for this very run: by hand or by a backfill."""
-    return str(context["dag_run"].run_type) in {"manual", "backfill"}
+    return context["dag_run"].run_type in ("manual", "backfill")

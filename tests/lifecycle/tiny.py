@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -137,8 +138,6 @@ class Project:
         assert old in text
         path.write_text(text.replace(old, new))
         later = path.stat().st_mtime_ns + 1_000_000_000
-        import os
-
         os.utime(path, ns=(later, later))
 
 

@@ -185,9 +185,10 @@ def test_a_second_dataset_and_model_are_a_second_yaml(world: World) -> None:
     from include.demo import feed
 
     (world.landing / "hours").mkdir()
-    last = FIRST_DAY + timedelta(days=20)
+    first = FIRST_DAY + timedelta(days=10)  # the first rain of the year fell on January 11
+    last = FIRST_DAY + timedelta(days=30)
     for number in range(21):
-        day = (FIRST_DAY + timedelta(days=number)).isoformat()
+        day = (first + timedelta(days=number)).isoformat()
         rows = feed.weather()[day].rename(columns={"precip": "rain"})
         rows.insert(0, "hour_id", rows["origin"] + rows["time_hour"])
         rows.to_csv(world.landing / "hours" / f"{day}.csv", index=False)
@@ -199,8 +200,9 @@ def test_a_second_dataset_and_model_are_a_second_yaml(world: World) -> None:
     for dag_id in dags - {"rain.train"}:
         world.airflow.unpause(dag_id)
 
-    assert world.airflow.backfill("hours.ingest", FIRST_DAY, last) == 21
+    assert world.airflow.backfill("hours.ingest", first, last) == 21
     world.airflow.unpause("rain.train")
+    world.airflow.wait_for_run("rain.train", set())
     world.airflow.wait_for_run("rain.release", set())
 
     reply = httpx.post(

@@ -14,7 +14,7 @@ import pandas as pd
 import requests
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.models.signature import infer_signature
 
@@ -37,8 +37,9 @@ class Registry:
     """The models of one MLflow server (default: the tracking URI that MLflow is set to)."""
 
     def __init__(self, uri: str | None = None) -> None:
-        # MLflow's own retries last minutes; a task that is retried by Airflow need not.
+        # MLflow's own patience lasts minutes; a task that Airflow retries need not have it.
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)  # type: ignore[no-untyped-call]
+        MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)  # type: ignore[no-untyped-call]
         self._client = MlflowClient(tracking_uri=uri)
 
     def find(self, model: str, run_key: str) -> Registered | None:

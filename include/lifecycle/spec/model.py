@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from include.lifecycle.spec.dataset import Identifier
 from include.lifecycle.spec.quantities import Cron, Duration
@@ -61,6 +61,12 @@ class Gate(Value):
     worse_by_at_most: float | None = Field(default=None, ge=0)
     """Largest loss against the champion, on the same rows: the gate fails when the loss is greater
     even at the low end of its interval, that is, on evidence of harm."""
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if (self.at_least, self.at_most, self.worse_by_at_most) == (None, None, None):
+            raise ValueError("a gate needs at_least, at_most or worse_by_at_most")
+        return self
 
 
 class Drift(Value):

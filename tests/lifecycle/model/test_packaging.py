@@ -81,10 +81,10 @@ def test_the_package_answers_as_the_pipeline_does_on_a_city_it_never_saw(package
 
 @pytest.mark.parametrize("code", [NUMBERS_ONLY, TEXTS_ONLY])
 def test_features_may_be_all_numbers_or_all_texts(world: Project, tmp_path: Path, code: bytes) -> None:
-    Packaged(world, tmp_path / "package", code).agrees_on(tiny_sample(world))
+    Packaged(world, tmp_path / "package", code).agrees_on(first_rows(world))
 
 
-def tiny_sample(project: Project) -> pd.DataFrame:
+def first_rows(project: Project) -> pd.DataFrame:
     model = project.catalog.model(MODEL)
     datasets = datasets_of(model, project.catalog)
     pins = pin_versions(model, project.store)
@@ -106,8 +106,8 @@ def test_a_package_holds_its_files_and_no_pickle(packaged: Packaged) -> None:
     folder = packaged.files[0].parent
     assert sorted(file.name for file in folder.rglob("*") if file.is_file()) == sorted(FILES)
     for file in packaged.files:
-        with pytest.raises(Exception):  # noqa: B017, PT011: pickletools has no error of its own
-            pickletools.dis(file.read_bytes(), out=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+        with pytest.raises(ValueError):
+            list(pickletools.genops(file.read_bytes()))
 
 
 @pytest.mark.parametrize(

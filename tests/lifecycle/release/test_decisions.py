@@ -42,7 +42,7 @@ def _proposal(version: str, day: int = 0, run_key: str | None = None) -> Proposa
 
 def test_of_two_trainings_at_once_one_gets_the_lease(ledger: Ledger) -> None:
     assert record(ledger, begin_training(_training(), "nightly", NIGHTLY), NIGHTLY)
-    with pytest.raises(InFlight, match="late.train/nightly is in flight"):
+    with pytest.raises(InFlight, match=r"late.train/nightly is in flight"):
         record(ledger, begin_training(_training(), "backfill", BACKFILL), BACKFILL)
     assert [entry.event for entry in ledger.entries()] == ["training"]
 

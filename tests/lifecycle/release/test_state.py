@@ -80,7 +80,7 @@ RELEASED = (
 
 
 @given(entries_of_any_kind)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_the_fold_takes_any_event_with_any_data(items: list[tuple[str, dict[str, Any], int]]) -> None:
     entries = _chain(*items)
     state = fold(entries)

@@ -93,13 +93,13 @@ def test_scores_made_now_are_those_of_the_champions_own_package(
     seen = (gate[EVENT_TIME] <= midnight(19)).to_numpy()
     assert set(scores[seen]) == {0.125}
     predictor = evaluate.load_package(champion, evaluate.Work(call, world.store, folder))
-    rows = {row["trip_id"]: row for day in range(17, 22) for row in _inputs(day)}
+    rows = {row["trip_id"]: row for day in range(17, 22) for row in served_inputs(day)}
     asked = [rows[key] for key in gate[KEY][~seen]]
     expected = predictor.predict({name: [row[name] for row in asked] for name in predictor.inputs})
     np.testing.assert_allclose(scores[~seen], expected, atol=1e-6)
 
 
-def _inputs(day: int) -> list[dict[str, object]]:
+def served_inputs(day: int) -> list[dict[str, object]]:
     """A day's trips with the rain one hour before, joined by pandas."""
     trips = tiny.trips(day)
     sky = pd.concat([tiny.sky(day - 1), tiny.sky(day)]).assign(

@@ -14,7 +14,7 @@ from include.lifecycle.steps.watching import govern, plan_window
 from include.lifecycle.store.receipts import Call, Receipt
 from tests.lifecycle import tiny
 from tests.lifecycle.monitor.test_performance import log_predictions
-from tests.lifecycle.steps.test_evaluate import _inputs
+from tests.lifecycle.steps.test_evaluate import served_inputs
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 
 
@@ -33,7 +33,7 @@ def _serve(world: Project, trained: Receipt, days: range, **changes: Any) -> int
     for name in ("booster.ubj", "features.py", "predictor.json", "predictor.py"):
         world.store.fetch(trained.outputs[name], folder / name)
     predictor = Predictor(folder)
-    rows = [{**row, **changes} for day in days for row in _inputs(day)]
+    rows = [{**row, **changes} for day in days for row in served_inputs(day)]
     scores = predictor.predict({name: [row[name] for row in rows] for name in predictor.inputs})
     log_predictions(
         world,
@@ -135,7 +135,7 @@ def test_what_is_measured_does_not_depend_on_gates_or_governor(world: Project, c
     assert plan_window(world.catalog, MODEL, world.store, slot=midnight(24)) == before
 
 
-def _measured(day: int, *, bad: bool = True) -> Receipt:
+def measured_window(day: int, *, bad: bool = True) -> Receipt:
     """A receipt of a window that ends on a day; a bad one drifted."""
     end = midnight(day)
     window = Window(
@@ -152,7 +152,7 @@ def _measured(day: int, *, bad: bool = True) -> Receipt:
 
 
 def _govern(project: Project, day: int, *, bad: bool = True) -> Decision:
-    return govern(project.catalog.model(MODEL), _measured(day, bad=bad), project.store, ACTOR)
+    return govern(project.catalog.model(MODEL), measured_window(day, bad=bad), project.store, ACTOR)
 
 
 def _events(project: Project) -> list[str]:

@@ -1,0 +1,159 @@
+"""All DAGs of the project, and of a project with a broken spec, as Airflow's DAG processor sees them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.sdk.definitions.param import Param
+
+from include.lifecycle.spec.catalog import Catalog
+from tests.lifecycle import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("pandas", "xgboost", "sklearn", "mlflow", "great_expectations", "evidently", "duckdb", "deltalake")
+PARSE = f"""
+import runpy, sys
+for name in ("datasets", "models", "broken_specs"):
+    runpy.run_path(f"dags/{{name}}.py", run_name=name)
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+CATALOG = Catalog(ROOT / "include")
+DAG_IDS = {
+    *(f"{name}.ingest" for name in CATALOG.dataset_names()),
+    *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in ("train", "release", "monitor")),
+}
+
+
+@pytest.fixture(scope="module")
+def bag() -> Iterator[DagBag]:
+    """The project's own DAGs."""
+    with pytest.MonkeyPatch.context() as env:
+        env.delenv("PERENNIAL_SPECS", raising=False)
+        yield DagBag(ROOT / "dags")
+
+
+def _parse(folder: Path, env: pytest.MonkeyPatch) -> DagBag:
+    env.setenv("PERENNIAL_SPECS", str(folder))
+    return DagBag(ROOT / "dags")
+
+
+def test_every_spec_has_its_dags_and_nothing_is_broken(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert set(bag.dags) == DAG_IDS
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_every_dag_says_what_it_does_to_whom_it_belongs_and_how_it_is_found(bag: DagBag, dag_id: str) -> None:
+    dag: DAG = bag.dags[dag_id]
+    assert dag.doc_md
+    assert dag.description
+    assert dag_id.split(".")[1] in dag.tags
+    for task in dag.tasks:
+        assert task.doc_md, task.task_id
+        assert task.owner not in ("", "airflow"), task.task_id
+        assert task.retries >= 1, task.task_id
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_every_field_of_a_trigger_form_has_type_title_and_description_and_may_stay_empty(
+    bag: DagBag, dag_id: str
+) -> None:
+    params = bag.dags[dag_id].params
+    for name in params:
+        param = params.get_param(name)
+        assert isinstance(param, Param)
+        assert "null" in param.schema["type"]
+        assert param.schema["title"]
+        assert param.description
+        assert param.resolve() is None
+
+
+def test_what_writes_in_order_runs_one_at_a_time(bag: DagBag) -> None:
+    for dag_id in DAG_IDS:
+        if not dag_id.endswith(".ingest"):
+            assert bag.dags[dag_id].max_active_runs == 1
+
+
+def test_ingest_and_monitoring_have_a_data_interval_to_backfill(bag: DagBag) -> None:
+    for dag_id in DAG_IDS:
+        if dag_id.endswith((".ingest", ".monitor")):
+            assert isinstance(bag.dags[dag_id].timetable, CronDataIntervalTimetable)
+
+
+def test_trainings_share_a_pool_of_one(bag: DagBag) -> None:
+    assert {bag.dags[f"{name}.train"].get_task("train").pool for name in CATALOG.model_names()} == {
+        "training"
+    }
+
+
+def test_assets_tie_training_release_and_monitoring_together(bag: DagBag) -> None:
+    for name in CATALOG.model_names():
+        train, release, monitor = (bag.dags[f"{name}.{verb}"] for verb in ("train", "release", "monitor"))
+        candidate, drift = f"perennial://model/{name}/candidate", f"perennial://model/{name}/drift"
+        assert [outlet.uri for outlet in train.get_task("register").outlets] == [candidate]
+        assert [outlet.uri for outlet in monitor.get_task("govern").outlets] == [drift]
+        assert candidate in repr(release.timetable.asset_condition)
+        assert drift in repr(train.timetable.asset_condition)
+
+
+@pytest.mark.parametrize(
+    "broken", ["nonsense: 1", "a: [", "start: 2013-02-30", "governor: {cooldown: 99999999999d}", ""]
+)
+def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    (project.specs / "datasets/cracked.yaml").write_text(broken)
+    (project.specs / "models/torn.yaml").write_text(broken)
+    found = _parse(project.specs, monkeypatch)
+    ((file, error),) = found.import_errors.items()
+    assert Path(file).name == "broken_specs.py"
+    assert f"{project.specs}/datasets/cracked.yaml: " in error
+    assert f"{project.specs}/models/torn.yaml: " in error
+    assert set(found.dags) == {"trips.ingest", "sky.ingest", "late.train", "late.release", "late.monitor"}
+
+
+def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    (project.specs / "datasets/sky.yaml").write_text("nonsense: 1")
+    found = _parse(project.specs, monkeypatch)
+    assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
+    assert set(found.dags) == {"trips.ingest"}
+
+
+def test_a_second_model_is_a_second_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    (project.specs / "models/early.yaml").write_text(tiny.LATE)
+    (project.specs / "models/early.py").write_bytes(tiny.FEATURES)
+    found = _parse(project.specs, monkeypatch)
+    assert found.import_errors == {}
+    assert {"early.train", "early.release", "early.monitor", "late.train"} <= set(found.dags)
+
+
+def test_parsing_imports_no_library_for_data_or_learning(tmp_path: Path) -> None:
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT}/plugins"}
+    parsed = subprocess.run(
+        [sys.executable, "-c", PARSE], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    assert parsed.stdout.splitlines()[-1] == "[]"
+
+
+def test_dag_files_hold_no_thresholds_or_secrets() -> None:
+    """Numbers of the lifecycle live in YAML: a DAG file knows only retries and run limits."""
+    for file in (ROOT / "dags").glob("*.py"):
+        numbers = {
+            node.value
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Constant) and type(node.value) in (int, float)
+        }
+        assert numbers <= {1, 2, 4, 10}

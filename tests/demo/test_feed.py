@@ -1,0 +1,99 @@
+import gzip
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from include.demo import feed, traffic
+from include.lifecycle.data.point_in_time import KEY, pin_versions, read_rows
+from include.lifecycle.data.publishing import publish, published_table, write_good
+from include.lifecycle.data.sources import source_files, stage
+from include.lifecycle.data.types import typed
+from include.lifecycle.spec.catalog import Catalog
+from include.lifecycle.spec.quantities import utc
+from include.lifecycle.steps.train import datasets_of
+from include.lifecycle.store.objects import Store
+
+SPECS = Path(__file__).resolve().parents[2] / "include"
+DAY = date(2013, 2, 28)
+
+
+@pytest.fixture
+def landing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PERENNIAL_SPECS", str(SPECS))
+    monkeypatch.setenv("PERENNIAL_LANDING", str(tmp_path / "landing"))
+    return tmp_path / "landing"
+
+
+def test_every_departure_of_the_year_is_delivered_once() -> None:
+    days = feed.flights()
+    assert sum(len(rows) for rows in days.values()) == 336_776
+    assert pd.concat(days.values())["flight_id"].is_unique
+
+
+def test_the_same_day_delivered_twice_is_the_same_file(landing: Path) -> None:
+    first = feed.deliver_flights(landing, DAY).read_bytes()
+    assert feed.deliver_flights(landing, DAY).read_bytes() == first
+    assert gzip.decompress(first).startswith(b"flight_id,time_hour,carrier")
+    assert [file.name for file in (landing / "flights").iterdir()] == ["2013-02-28.csv.gz"]
+
+
+def test_the_months_weather_holds_only_the_hours_known_at_the_end_of_the_day(landing: Path) -> None:
+    rows = pd.read_csv(feed.deliver_weather(landing, date(2013, 2, 10)))
+    assert rows["time_hour"].str[:10].max() == "2013-02-10"
+    assert rows["time_hour"].str[:10].min() == "2013-02-01"
+
+
+def test_a_span_of_days_leaves_a_file_for_each_partition(landing: Path) -> None:
+    feed.deliver(landing, date(2013, 1, 30), date(2013, 2, 2))
+    files = sorted(str(file.relative_to(landing)) for file in landing.rglob("*.*"))
+    days = ("2013-01-30", "2013-01-31", "2013-02-01", "2013-02-02")
+    assert files == [*(f"flights/{day}.csv.gz" for day in days), "weather/2013-01.csv", "weather/2013-02.csv"]
+
+
+def test_delivered_files_fit_their_specs(landing: Path, tmp_path: Path) -> None:
+    feed.deliver(landing, DAY, DAY)
+    for name in ("flights", "weather"):
+        spec = Catalog(SPECS).dataset(name)
+        start = utc(
+            pd.Timestamp("2013-02-28" if name == "flights" else "2013-02-01", tz="UTC").to_pydatetime()
+        )
+        count = stage(spec, source_files(spec.source, start), tmp_path / "staged.parquet")
+        _, broken = typed(spec, tmp_path / "staged.parquet")
+        assert len(broken) == count
+        assert broken.isna().all()
+
+
+def test_users_ask_with_nothing_that_is_known_only_later() -> None:
+    rows = traffic.requests_of(DAY)
+    known_late = {
+        name for name, column in Catalog(SPECS).dataset("flights").columns.items() if column.known_after
+    }
+    assert known_late
+    assert not known_late & set(rows)
+    assert set(Catalog(SPECS).model("flight_delay").inputs) <= set(rows)
+
+
+def test_users_ask_with_the_very_values_that_the_training_will_read(landing: Path, tmp_path: Path) -> None:
+    """No skew between serving and training: the same day's inputs, joined by two programs."""
+    catalog, store = Catalog(SPECS), Store(str(tmp_path / "store"))
+    model = catalog.model("flight_delay")
+    feed.deliver(landing, DAY, DAY)
+    for name, partition in (("flights", "2013-02-28"), ("weather", "2013-02")):
+        spec = catalog.dataset(name)
+        start = utc(pd.Timestamp(partition, tz="UTC").to_pydatetime())
+        stage(spec, source_files(spec.source, start), tmp_path / "staged.parquet")
+        rows, _ = typed(spec, tmp_path / "staged.parquet")
+        write_good(spec, rows, tmp_path / "good.parquet")
+        publish(published_table(name, store), partition, "sha", tmp_path / "good.parquet", "run")
+    datasets = datasets_of(model, catalog)
+    as_of = pd.Timestamp("2013-03-03", tz="UTC").to_pydatetime()
+    trained = read_rows(model, datasets, pin_versions(model, store), store, as_of=as_of).set_index(KEY)
+    asked = traffic.requests_of(DAY).set_index("flight_id").loc[trained.index]
+    asked["time_hour"] = pd.to_datetime(asked["time_hour"], utc=True)
+    inputs = list(model.inputs)
+    assert len(trained) > 500
+    pd.testing.assert_frame_equal(
+        asked[inputs], trained[inputs], check_dtype=False, check_index_type=False, check_names=False
+    )
