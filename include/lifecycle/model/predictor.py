@@ -13,6 +13,7 @@ nothing but numpy and XGBoost. A package is a folder with
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
@@ -56,10 +57,17 @@ class Predictor:
         return np.asarray(self._booster.inplace_predict(matrix), dtype=np.float64)
 
 
+class _SourceOnly(importlib.machinery.SourceFileLoader):
+    """Leaves no bytecode beside the source: a package holds its own files and nothing else."""
+
+    def set_data(self, path: Any, data: Any, *, _mode: int = 0o666) -> None:
+        """Write nothing."""
+
+
 def load_features(file: Path) -> Any:
     """The function `features` of a file, loaded under a name that depends on its content."""
     name = f"features_{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_SourceOnly(name, str(file)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value, canonical_json
 from include.lifecycle.store.objects import Output, Store
@@ -31,9 +33,12 @@ def release_path(model: str) -> str:
 
 
 def read_release(model: str, store: Store) -> ReleaseDocument | None:
-    """The release document of a model, or None before its first release."""
-    content = store.get(release_path(model))
-    return None if content is None else ReleaseDocument.model_validate_json(content)
+    """The release document of a model; None before its first release, or where it is unreadable:
+    being a projection, it is then written again."""
+    try:
+        return ReleaseDocument.model_validate_json(store.get(release_path(model)) or b"")
+    except ValidationError:
+        return None
 
 
 def write_release(document: ReleaseDocument, store: Store) -> None:

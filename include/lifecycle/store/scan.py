@@ -13,5 +13,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     db = duckdb.connect()
     db.execute("SET TimeZone = 'UTC'")
     db.execute(f"SET memory_limit = '{profile.memory} bytes'")
+    # DuckDB cannot count an Arrow dataset's rows beforehand, and would join a year by nested loops.
+    db.execute("SET asof_loop_join_threshold = 0")
     db.execute(f"SET threads = {profile.threads}")
     return db

@@ -80,14 +80,23 @@ def test_a_new_category_and_missing_values_are_drift() -> None:
     assert found["rain"] > 1
 
 
-def test_usual_is_the_largest_index_of_any_span_inside_the_training() -> None:
+def test_usual_is_the_largest_index_of_any_block_against_the_rest_of_the_training() -> None:
     features = _features(2800)
     days = _days(len(features), days=28)
     week = ((days - days.min()) // timedelta(days=7)).to_numpy()
-    features.loc[week == 2, "rain"] += 1.5
+    features.loc[week == 2, "rain"] += 5
     references = describe(features, days, timedelta(days=7))
-    spans = [stability(features[week == number], references)["rain"] for number in range(4)]
-    assert references["rain"].usual == pytest.approx(max(spans))
+
+    edges = references["rain"].edges
+    assert edges is not None
+    bins = np.where(features["rain"].isna(), -1, np.searchsorted(edges, features["rain"]))
+    shares = [
+        np.maximum([np.mean(bins[mask] == number) for number in range(-1, len(edges) + 1)], 1e-4)
+        for mask in (week == 2, week != 2)
+    ]
+    by_hand = np.sum((shares[0] - shares[1]) * np.log(shares[0] / shares[1]))
+    assert references["rain"].usual == pytest.approx(by_hand)
+    assert references["city"].usual < 0.2
     assert references["stops"].usual < 0.1 < references["rain"].usual
 
 

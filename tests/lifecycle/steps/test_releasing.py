@@ -1,7 +1,8 @@
 import pytest
 
 from include.lifecycle.errors import Rejected, Tampered
-from include.lifecycle.steps.releasing import judge_newest, smoke_test
+from include.lifecycle.release.state import Proposal
+from include.lifecycle.steps.releasing import judge_newest, judge_proposal, smoke_test
 from include.lifecycle.store.objects import object_path
 from include.lifecycle.store.receipts import Receipt
 from tests.lifecycle import tiny
@@ -49,6 +50,16 @@ def test_a_backfilled_training_of_a_past_day_never_replaces_a_newer_champion(
     assert _judge(world) == ("2", "rejected")
     assert _champion(world) == "1"
     assert "not newer than the champion" in world.ledger.entries()[-1].why
+
+
+def test_an_old_proposal_is_refused_before_anything_is_computed_for_it(
+    world: Project, trained: Receipt
+) -> None:
+    tiny.crown(world, trained, "1")
+    missing = Proposal(version="2", run_key="0" * 64, as_of=midnight(20), evaluation="e")
+    verdict = judge_proposal(world.catalog.model(MODEL), missing, world.state(), world.store)
+    assert not verdict.passed
+    assert "not newer than the champion" in verdict.why
 
 
 def test_of_several_proposals_the_newest_is_judged_and_older_ones_are_superseded(
