@@ -75,10 +75,6 @@ class ModelState(Value):
         """The lease of the training in flight, unless it expired."""
         return self.lease if self.lease and self.lease.expires > now else None
 
-    def is_newest_window(self, end: datetime) -> bool:
-        """Whether a window that ends then is newer than all recorded ones."""
-        return not self.windows or end > self.windows[-1].end
-
 
 def fold(entries: Iterable[Entry]) -> ModelState:
     """The state after some entries. Total: an entry it cannot use changes nothing but the head."""

@@ -66,17 +66,6 @@ class Table:
             )
         return table.version(), True
 
-    def append(self, rows: pa.Table, partition: str, content: str, run_key: str) -> int:
-        """Append rows to one partition in one commit; returns the table's version."""
-        schema = _with_partition_columns(rows.schema)
-        table = self._open() or self._create(schema)
-        labelled = pa.Table.from_batches(
-            _labelled(rows.to_batches(), schema, partition, content), schema=schema
-        )
-        with self._people_can_read_errors():
-            write_deltalake(table, labelled, mode="append", commit_properties=_carrying(run_key))
-        return table.version()
-
     def append_once(self, rows: pa.Table, writer: str, number: int) -> None:
         """Append rows of a log, which have `_partition` as a column of their own, in one commit.
 

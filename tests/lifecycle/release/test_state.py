@@ -180,13 +180,6 @@ def test_windows_stand_in_order_of_business_time_one_for_each_end() -> None:
     assert [window.bad for window in state.windows] == [True, True, True]
 
 
-def test_only_a_later_window_is_the_newest() -> None:
-    state = fold(_chain(("window", {"bad": True}, 3)))
-    assert ModelState().is_newest_window(AS_OF)
-    assert not state.is_newest_window(AS_OF + timedelta(days=3))
-    assert state.is_newest_window(AS_OF + timedelta(days=4))
-
-
 def test_a_wish_to_retrain_lasts_until_a_training_answers_it() -> None:
     assert fold(_chain(("retrain", {}, 0))).retrain == "retrain"
     for drift, wish in ((True, None), (False, "retrain")):

@@ -7,7 +7,7 @@ import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.store.lake import CONTENT, PARTITION, Table
+from include.lifecycle.store.lake import PARTITION, Table
 from include.lifecycle.store.objects import Store
 
 
@@ -121,16 +121,6 @@ def test_other_columns_than_the_tables_are_rejected(store: Store) -> None:
     with pytest.raises(Rejected, match="columns differ"):
         table.publish("2024-01-02", "sha", other, "run")
     assert table.partitions().keys() == {"2024-01-01"}
-
-
-def test_rows_appended_to_a_partition_join_those_that_are_there(store: Store) -> None:
-    table = Table(store, "t")
-    for number in (1, 2):
-        table.append(pa.table({"number": [number]}), "2024-01-01", "log", "run")
-    assert _numbers(table) == {"2024-01-01": [1, 2]}
-    opened = table._open()
-    assert opened is not None
-    assert set(opened.metadata().partition_columns) == {PARTITION, CONTENT}
 
 
 def test_a_writer_that_asks_what_it_has_appended_writes_each_batch_once(store: Store) -> None:
