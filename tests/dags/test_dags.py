@@ -9,10 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.definitions.param import Param
+from airflow.timetables.base import TimeRestriction
+from airflow.timetables.interval import CronDataIntervalTimetable as IntervalTimetable
 
 from include.lifecycle.spec.catalog import Catalog
 from tests.lifecycle import tiny
@@ -157,3 +160,14 @@ def test_dag_files_hold_no_thresholds_or_secrets() -> None:
             if isinstance(node, ast.Constant) and type(node.value) in (int, float)
         }
         assert numbers <= {1, 2, 4, 10}
+
+
+@pytest.mark.parametrize("dag_id", ["flights.ingest", "weather.ingest", "flight_delay.monitor"])
+def test_unpausing_a_dag_of_2013_today_starts_no_run(bag: DagBag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert isinstance(dag.schedule, CronDataIntervalTimetable)
+    timetable = IntervalTimetable(dag.schedule.expression, "UTC")
+    lasting = TimeRestriction(pendulum.instance(dag.start_date), None, dag.catchup)
+    ended = lasting._replace(latest=pendulum.instance(dag.end_date))
+    assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=lasting) is not None
+    assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=ended) is None

@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -129,3 +129,16 @@ def test_without_rows_a_person_is_told_what_to_run_and_a_night_passes(project: P
     planned = _plan(project, midnight(25))
     assert planned.run_key is None
     assert "no published partition" in planned.why
+
+
+def test_a_nightly_run_of_today_trains_no_ended_dataset_again(world: Project) -> None:
+    today = datetime.now(UTC)
+    first = _plan(world, today)
+    record(world.ledger, end_training(first.run_key or "", first.as_of, "rejected", "a gate"), NIGHTLY)
+    entries = len(world.ledger.entries())
+
+    planned = _plan(world, today + timedelta(days=365))
+
+    assert planned.run_key is None
+    assert "nothing new" in planned.why
+    assert len(world.ledger.entries()) == entries
