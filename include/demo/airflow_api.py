@@ -39,11 +39,11 @@ class AirflowApi:
             dags = self.get("/dags", {"limit": 1000})["dags"]
             return dag_ids <= {item["dag_id"] for item in dags}
 
-        self._until(known, f"DAGs {sorted(dag_ids)}", patience)
+        self.until(known, f"DAGs {sorted(dag_ids)}", patience)
 
     def unpause(self, dag_id: str) -> None:
         """Switch a DAG on."""
-        self._send("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+        self.send("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
     def backfill(self, dag_id: str, first: date, last: date, seen: Seen = unseen) -> int:
         """Backfill a span of logical dates, and return how many runs succeeded.
@@ -58,7 +58,7 @@ class AirflowApi:
             "max_active_runs": 4,
             "reprocess_behavior": "completed",
         }
-        created = self._send("POST", "/backfills", body)["id"]
+        created = self.send("POST", "/backfills", body)["id"]
 
         def ended() -> bool:
             runs = self._backfilled(dag_id, first, last)
@@ -66,7 +66,7 @@ class AirflowApi:
             seen(done, len(runs))
             return done == len(runs) > 0
 
-        self._until(ended, f"backfill of {dag_id} from {first} to {last}", patience=900)
+        self.until(ended, f"backfill of {dag_id} from {first} to {last}", patience=900)
         # Airflow looks for finished backfills every 30 s, and allows one at a time for each DAG.
         self._client.put(f"/backfills/{created}/cancel")
         for run in self._backfilled(dag_id, first, last):
@@ -93,43 +93,10 @@ class AirflowApi:
             found[:] = [run for run in self.runs(dag_id) if run["dag_run_id"] not in known]
             return bool(found) and all(run["state"] in ENDED for run in found)
 
-        self._until(ended, f"a run of {dag_id}", patience)
+        self.until(ended, f"a run of {dag_id}", patience)
         if found[-1]["state"] == "failed":
             raise DagFailed(f"{dag_id} {found[-1]['dag_run_id']} failed; see {self.url}/dags/{dag_id}")
         return found[-1]
-
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
-        """Trigger a DAG by hand, without a logical date, and return the run when it has ended."""
-        body = {"logical_date": None, "conf": conf}
-        run_id = self._send("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"]
-        return self._ended_run(dag_id, run_id)
-
-    def clear(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Run all tasks of a run again, and return it when it has ended."""
-        self._send("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
-        return self._ended_run(dag_id, run_id)
-
-    def wait_for_import_error(self, patience: float = 60) -> str:
-        """Wait until Airflow shows an import error, and return its text."""
-        shown: list[str] = []
-
-        def there() -> bool:
-            errors = self.get("/importErrors", {})["import_errors"]
-            shown[:] = [item["stack_trace"] for item in errors]
-            return bool(shown)
-
-        self._until(there, "an import error", patience)
-        return shown[0]
-
-    def _ended_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        run: dict[str, Any] = {}
-
-        def ended() -> bool:
-            run.update(self.get(f"/dags/{dag_id}/dagRuns/{run_id}", {}))
-            return run["state"] in ENDED
-
-        self._until(ended, f"{dag_id} {run_id}", patience=300)
-        return run
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """State of each task of a run."""
@@ -142,13 +109,15 @@ class AirflowApi:
         reply.raise_for_status()
         return reply.json()
 
-    def _send(self, method: str, path: str, body: dict[str, Any]) -> Any:
+    def send(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        """The JSON that a change answers with; raises DagFailed with Airflow's reason for refusing it."""
         reply = self._client.request(method, path, json=body)
         if reply.is_error:
             raise DagFailed(f"{method} {path}: {reply.status_code} {reply.text[:500]}")
         return reply.json()
 
-    def _until(self, done: Callable[[], bool], what: str, patience: float) -> None:
+    def until(self, done: Callable[[], bool], what: str, patience: float) -> None:
+        """Wait until something is done; raises DagFailed naming it when that takes too many seconds."""
         ends = time.monotonic() + patience
         while not done():
             if time.monotonic() > ends:

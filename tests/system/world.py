@@ -15,11 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from include.demo.airflow_api import AirflowApi
 from include.demo.replay import Replay
 from include.lifecycle.store.objects import Store, open_store
 from include.stack.home import Settings
 from include.stack.stack import Stack, running_stack
+from tests.system.driven_airflow import DrivenAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY, FIRST_LIVE_DAY = date(2013, 1, 1), date(2013, 1, 22)
@@ -32,7 +32,7 @@ class World:
     stack: Stack
     specs: Path
     store: Store
-    airflow: AirflowApi
+    airflow: DrivenAirflow
     replay: Replay
 
     @property
@@ -51,7 +51,7 @@ def running_world() -> Iterator[World]:
     os.environ |= {"PERENNIAL_SPECS": str(specs), "PERENNIAL_HOME": str(home), "PERENNIAL_STORE": store}
     try:
         with running_stack(Settings.from_environment(os.environ), print, os.environ) as stack:
-            airflow = AirflowApi(stack.airflow_url, stack.token)
+            airflow = DrivenAirflow(stack.airflow_url, stack.token)
             replay = Replay(airflow, stack.server_url, open_store(), stack.settings.landing, print)
             yield World(stack, specs, open_store(), airflow, replay)
     finally:

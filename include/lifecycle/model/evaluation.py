@@ -46,6 +46,12 @@ class Evaluation(Value):
     why_not_compared: str | None = None
 
 
+def metrics_of(label: Numbers, score: Numbers) -> dict[Metric, float]:
+    """Every metric that the rows define; equal labels define no AUC."""
+    values = {metric: measure(label, score) for metric, measure in METRICS.items()}
+    return {metric: value for metric, value in values.items() if not np.isnan(value)}
+
+
 def evaluate(
     gate: pd.DataFrame, champion: pd.Series | None, version: str | None, seed: int, draws: int = 200
 ) -> Evaluation:

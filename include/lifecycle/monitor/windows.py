@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from include.lifecycle.model.evaluation import Estimate
 from include.lifecycle.release.state import WindowVerdict
 from include.lifecycle.spec.model import Metric, Monitoring
 from include.lifecycle.spec.quantities import Instant
@@ -27,7 +26,7 @@ class Window(Value):
     """The largest index that spans of this length show inside the training set."""
     labelled: int = 0
     """Predictions whose label became known in the window."""
-    metrics: dict[Metric, Estimate] = {}
+    metrics: dict[Metric, float] = {}
     skill: float | None = None
     """Brier skill score against the window's own share of positives."""
     bias: float | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value
@@ -16,7 +16,7 @@ from include.lifecycle.store.ledger import Entry
 class Proposal(Value):
     """A registered version that asks to be released."""
 
-    version: str
+    version: str = Field(pattern=r"^\d+$")
     run_key: str
     """Run key of its training."""
     as_of: Instant

@@ -105,6 +105,10 @@ class DatasetSpec(Value):
                 require_column(column, self.columns, place)
         if self.columns[self.event_time].type != "timestamp":
             raise ValueError(f"event_time: column {self.event_time!r} must be of type timestamp")
+        if self.columns[self.event_time].known_after:
+            raise ValueError(
+                f"event_time: column {self.event_time!r} must be known at once; remove its known_after"
+            )
         self._check_expectations()
         return self
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from include.lifecycle.data.point_in_time import count_labels, read_labels
 from include.lifecycle.data.publishing import published_table
-from include.lifecycle.model.evaluation import evaluate
+from include.lifecycle.model.evaluation import metrics_of
 from include.lifecycle.model.predictor import Predictor, as_columns
 from include.lifecycle.monitor.drift import Reference, stability
 from include.lifecycle.monitor.performance import prediction_log, read_predictions, skill_and_bias
@@ -116,5 +116,5 @@ def _performance(work: Work, trained: Receipt, predictions: pd.DataFrame, start:
     if joined.empty:
         return {}
     skill, bias = skill_and_bias(joined["_label"], joined["score"], trained.results["base_rate"])
-    metrics = evaluate(joined, None, None, work.call.seed).candidate
+    metrics = metrics_of(joined["_label"].to_numpy(dtype=float), joined["score"].to_numpy())
     return {"labelled": len(joined), "metrics": metrics, "skill": skill, "bias": bias}

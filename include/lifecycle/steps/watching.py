@@ -62,13 +62,12 @@ def govern(model: ModelSpec, measured: Receipt, store: Store, actor: Actor) -> D
 
 
 def _window_entry(verdict: WindowVerdict, window: Window, run_key: str) -> Draft:
-    metrics = {name: item.value for name, item in window.metrics.items()}
     data = {
         "bad": verdict.bad,
         "version": window.version,
         "run_key": run_key,
         "rows": window.rows,
         "labelled": window.labelled,
-        "metrics": metrics,
+        "metrics": window.metrics,
     }
     return Draft(event="window", as_of=verdict.end, why=verdict.why, data=data)

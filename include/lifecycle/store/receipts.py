@@ -95,14 +95,17 @@ def find_receipt(run_key: str, store: Store) -> Receipt | None:
 
     Raises Tampered when a byte of the receipt or of an output was changed.
     """
-    if store.get(receipt_path(run_key)) is None:
-        return None
-    return read_receipt(run_key, store)
+    content = store.get(receipt_path(run_key))
+    return None if content is None else _checked(content, run_key, store)
 
 
 def read_receipt(run_key: str, store: Store) -> Receipt:
     """The receipt of a run key, checked with all its outputs; raises Tampered otherwise."""
-    receipt = _unsealed(store.get(receipt_path(run_key)), run_key)
+    return _checked(store.get(receipt_path(run_key)), run_key, store)
+
+
+def _checked(content: bytes | None, run_key: str, store: Store) -> Receipt:
+    receipt = _unsealed(content, run_key)
     for name, output in receipt.outputs.items():
         if not store.is_intact(output):
             raise Tampered(

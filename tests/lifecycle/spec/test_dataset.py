@@ -15,6 +15,11 @@ from tests.lifecycle import tiny
         ("event_time: at", "event_time: time", "event_time: unknown column 'time'"),
         ("event_time: at", "event_time: delay", "event_time: column 'delay' must be of type timestamp"),
         (
+            "at: timestamp",
+            "at: {type: timestamp, known_after: 1d}",
+            "event_time: column 'at' must be known at once; remove its known_after",
+        ),
+        (
             "{column: distance,",
             "{column: distanse,",
             "expectations.2.expect_column_values_to_be_between.column: unknown column 'distanse'; "

@@ -1,0 +1,44 @@
+"""What a person does in the Airflow UI, by its REST API: trigger, clear, read import errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from include.demo.airflow_api import ENDED, AirflowApi
+
+
+class DrivenAirflow(AirflowApi):
+    """A running Airflow and a person who works with it."""
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
+        """Trigger a DAG by hand, without a logical date, and return the run when it has ended."""
+        body = {"logical_date": None, "conf": conf}
+        run_id = self.send("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"]
+        return self._ended_run(dag_id, run_id)
+
+    def clear(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Run all tasks of a run again, and return it when it has ended."""
+        self.send("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
+        return self._ended_run(dag_id, run_id)
+
+    def wait_for_import_error(self, patience: float = 60) -> str:
+        """Wait until Airflow shows an import error, and return its text."""
+        shown: list[str] = []
+
+        def there() -> bool:
+            errors = self.get("/importErrors", {})["import_errors"]
+            shown[:] = [item["stack_trace"] for item in errors]
+            return bool(shown)
+
+        self.until(there, "an import error", patience)
+        return shown[0]
+
+    def _ended_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = {}
+
+        def ended() -> bool:
+            run.update(self.get(f"/dags/{dag_id}/dagRuns/{run_id}", {}))
+            return run["state"] in ENDED
+
+        self.until(ended, f"{dag_id} {run_id}", patience=300)
+        return run
