@@ -6,13 +6,14 @@ being started limits the work to that one dataset.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_parsing_context
 from mlops.documentation import describe_dataset
 from mlops.operators.ingest import ExtractOperator, PublishOperator, ValidateOperator
 
-from include.lifecycle.data.partitions import CRON
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -20,14 +21,14 @@ from include.lifecycle.spec.dataset import DatasetSpec
 
 def ingest(spec: DatasetSpec) -> DAG:
     """The DAG that ingests one partition of a dataset per run."""
-    end = spec.schedule.end
+    end, zone = spec.schedule.end, ZoneInfo(spec.timezone)
     with DAG(
         f"{spec.name}.ingest",
         description=spec.description,
         doc_md=describe_dataset(spec),
-        schedule=CronDataIntervalTimetable(CRON[spec.partition], timezone="UTC"),
-        start_date=datetime.combine(spec.schedule.start, time(), UTC),
-        end_date=datetime.combine(end, time(), UTC) if end else None,
+        schedule=CronDataIntervalTimetable(calendar_of(spec).cron, timezone=spec.timezone),
+        start_date=datetime.combine(spec.schedule.start, time(), zone),
+        end_date=datetime.combine(end, time(), zone) if end else None,
         catchup=False,
         max_active_runs=4,
         default_args={"owner": spec.owner, "retries": 2, "retry_delay": timedelta(seconds=10)},

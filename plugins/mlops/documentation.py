@@ -5,16 +5,17 @@ from __future__ import annotations
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import Gate, ModelSpec
 from include.lifecycle.spec.quantities import format_duration
+from include.lifecycle.spec.rules import Expectation
 
 
 def describe_dataset(spec: DatasetSpec) -> str:
     """Documentation of an ingest DAG, in Markdown."""
-    rules = "\n".join(f"- `{name}` {_arguments(item[name])}" for item in spec.expectations for name in item)
+    rules = "\n".join(_rule(item) for item in spec.expectations)
     return f"""### {spec.name}
 {spec.description}
 
-Each run takes one {spec.partition} from `{spec.source.path}`, audits it, and replaces it in the table
-`{spec.name}` in one commit. Backfill any span of time: the same content again changes nothing.
+Each run takes one {spec.partition} from its source (`{spec.source.type}`), audits it, and replaces it in
+the table `{spec.name}` in one commit. Backfill any span of time: the same content again changes nothing.
 
 | column | type | known |
 |---|---|---|
@@ -74,8 +75,9 @@ def _columns(spec: DatasetSpec) -> str:
     )
 
 
-def _arguments(arguments: dict[str, object]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in arguments.items())
+def _rule(rule: Expectation) -> str:
+    arguments = ", ".join(f"{key} {value}" for key, value in rule.arguments.items())
+    return f"- `{rule.name}` {arguments}" + (f" ({rule.severity})" if rule.severity else "")
 
 
 def _gate(gate: Gate) -> str:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from include.demo import feed
-from include.lifecycle.data.partitions import Grain, name_of
+from include.lifecycle.data.partitions import Calendar, calendar_of
 from include.lifecycle.data.publishing import newest_per_key, publish, published_table, write_good
 from include.lifecycle.data.types import typed
 from include.lifecycle.spec.catalog import open_catalog
@@ -39,7 +39,7 @@ def _publish(spec: DatasetSpec, days: Mapping[str, pd.DataFrame], store: Store, 
         if broken.notna().any():
             raise ValueError(f"{spec.name}: {broken.dropna().iloc[0]}")
         rows = newest_per_key(spec, rows)
-        partitions = _partitions(rows[spec.event_time], spec.partition)
+        partitions = _partitions(rows[spec.event_time], calendar_of(spec))
         if at_once:
             partitions[:] = partitions.max()
         for partition, part in rows.groupby(partitions):
@@ -47,6 +47,6 @@ def _publish(spec: DatasetSpec, days: Mapping[str, pd.DataFrame], store: Store, 
             publish(table, str(partition), sha256(file.read_bytes()), file, run_key="benchmark")
 
 
-def _partitions(moments: pd.Series, grain: Grain) -> pd.Series:
-    names = {moment: name_of(moment, grain) for moment in moments.unique()}
+def _partitions(moments: pd.Series, calendar: Calendar) -> pd.Series:
+    names = {moment: calendar.holding(moment).name for moment in moments.unique()}
     return moments.map(names)

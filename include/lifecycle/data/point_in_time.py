@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pandas as pd
 
-from include.lifecycle.data.partitions import end_of, parse_name
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.catalog import label_known_after
@@ -26,7 +26,7 @@ def watermark(dataset: DatasetSpec, store: Store) -> datetime | None:
     names = published_table(dataset.name, store).partitions()
     if not names:
         return None
-    return end_of(parse_name(max(names), dataset.partition), dataset.partition)
+    return calendar_of(dataset).named(max(names)).end
 
 
 def pin_versions(model: ModelSpec, store: Store) -> dict[str, int]:

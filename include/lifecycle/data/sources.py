@@ -13,7 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.spec.dataset import DatasetSpec, FilesSource, nearest
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.nearest import nearest
+from include.lifecycle.spec.source import FilesSource
 from include.lifecycle.store.objects import is_full
 
 # Nothing is guessed: DuckDB's detection takes lines of a CSV for comments, or skips them.

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from include.lifecycle.errors import Rejected
-from include.lifecycle.spec.dataset import DatasetSpec, nearest
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def build_expectations(spec: DatasetSpec) -> list[Any]:
 
     built = []
     for index, item in enumerate(spec.expectations):
-        ((name, arguments),) = item.items()
+        name, arguments = item.name, item.arguments
         try:
             built.append(registry.get_expectation_impl(name)(**arguments))
         except ExpectationNotFoundError:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from include.lifecycle.errors import SpecError
-from include.lifecycle.spec.dataset import DatasetSpec, nearest, require_column
+from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.nearest import nearest, require_column
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
 

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from include.lifecycle.spec.quantities import Duration
+from include.lifecycle.spec.nearest import require_column
+from include.lifecycle.spec.privacy import Drop, Privacy, Pseudonym, Treatment
+from include.lifecycle.spec.quantities import Duration, TimeZone
+from include.lifecycle.spec.rules import Band, Expectation, Reference, Validation, check_rules
+from include.lifecycle.spec.source import AnySource
 from include.lifecycle.spec.value import Value
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Grain = Literal["hour", "day", "week", "month"]
+_LENGTH: dict[Grain, timedelta] = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
+    "month": timedelta(days=31),
+}
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp"]
-
-
-class FilesSource(Value):
-    """Files in a folder, one or more per partition."""
-
-    type: Literal["files"]
-    path: str
-    """Path with the partition's start in it, such as `flights/{partition:%Y-%m-%d}.csv.gz`;
-    relative paths start at the landing folder (PERENNIAL_LANDING)."""
-    format: Literal["csv", "parquet", "jsonl"] = "csv"
-    max_size: ByteSize = ByteSize(1 << 30)
-    """Largest size of one file, unpacked."""
-
-    @model_validator(mode="after")
-    def _names_the_partition(self) -> Self:
-        if "{partition" not in self.path:
-            raise ValueError(f"path {self.path!r} must contain {{partition:%Y-%m-%d}} or the like")
-        try:
-            self.path.format(partition=datetime(2013, 1, 31))
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"path {self.path!r} may name {{partition:%Y-%m-%d}} alone: {error}") from None
-        return self
 
 
 class Column(Value):
@@ -42,6 +31,8 @@ class Column(Value):
     type: ColumnType
     known_after: Duration = timedelta(0)
     """How long after the event time this column is known; later than 0s keeps it from features."""
+    privacy: Treatment | None = None
+    """What happens to its values before they are staged: `drop`, `pseudonym`, `{generalise: …}`, `keep`."""
 
 
 def _column(value: Any) -> Any:
@@ -57,11 +48,25 @@ class Schedule(Value):
     """Start of the last partition, where the source has ended."""
 
 
+class SchemaChanges(Value):
+    """What happens when the source's columns or the YAML's types differ from what is published."""
+
+    new: Literal["ignore", "add", "stop"] = "ignore"
+    """A column that the YAML does not name: leave it out, publish it as text, or stop the partition."""
+    missing: Literal["stop", "fill"] = "stop"
+    """A column that the source lacks: stop the partition, or fill it with nothing."""
+    widened: Literal["stop", "rewrite"] = "stop"
+    """A type in the YAML that is wider than the table's (integer, number, string): stop, or rewrite the
+    table in one commit."""
+
+
 class Quarantine(Value):
     """What happens to rows that break an expectation."""
 
     max_share: float = Field(default=0.05, ge=0, le=1)
     """A partition with a greater share of bad rows is stopped and the previous one stays."""
+    keep: Duration = timedelta(days=90)
+    """How long a row stays in quarantine."""
 
 
 class DatasetSpec(Value):
@@ -71,17 +76,30 @@ class DatasetSpec(Value):
     description: str
     owner: str = "data"
     tags: tuple[str, ...] = ()
-    partition: Literal["hour", "day", "month"]
+    partition: Grain
+    timezone: TimeZone = "UTC"
+    """Where days, weeks and months begin at midnight, and what timestamps without an offset mean.
+    Hours are always those of UTC, since a local hour comes twice in autumn."""
+    lookback: int = Field(default=0, ge=0)
+    """How many earlier partitions each scheduled run reads again, for rows that came late."""
     schedule: Schedule
-    source: FilesSource
+    source: AnySource
     columns: dict[Identifier, Annotated[Column, BeforeValidator(_column)]] = Field(min_length=1)
     key: tuple[str, ...] = Field(min_length=1)
     """The columns that identify a row; a repeated key keeps the row with the newest event time."""
     event_time: str
     """The timestamp column that says when a row's event happened."""
-    expectations: tuple[dict[str, dict[str, Any]], ...] = ()
+    expectations: tuple[Expectation, ...] = ()
     """Great Expectations by name, such as `expect_column_values_to_be_between: {column: …}`."""
+    bands: tuple[Band, ...] = ()
+    """Rules against the partitions before."""
+    references: tuple[Reference, ...] = ()
+    """Rules against other datasets."""
+    validation: Validation = Validation()
     quarantine: Quarantine = Quarantine()
+    schema_changes: SchemaChanges = SchemaChanges()
+    privacy: Privacy | None = None
+    """Policy on personal data; needed as soon as a column is a pseudonym."""
 
     @model_validator(mode="after")
     def _is_told_from_others(self) -> Self:
@@ -89,12 +107,9 @@ class DatasetSpec(Value):
             raise ValueError(
                 f"rename the file: '__' in {self.name!r} belongs to the tables made from a dataset"
             )
-        step = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=31)}
-        start, path = datetime(2013, 1, 1), self.source.path
-        if path.format(partition=start) == path.format(partition=start + step[self.partition]):
-            raise ValueError(
-                f"source.path: {path!r} names one file for several partitions of a {self.partition}"
-            )
+        start = datetime(2013, 1, 1, tzinfo=UTC)
+        if not self.source.tells_apart(start, start + _LENGTH[self.partition]):
+            raise ValueError(f"source: it names the same rows for several partitions of a {self.partition}")
         return self
 
     @model_validator(mode="after")
@@ -109,30 +124,25 @@ class DatasetSpec(Value):
             raise ValueError(
                 f"event_time: column {self.event_time!r} must be known at once; remove its known_after"
             )
-        self._check_expectations()
+        check_rules(self.expectations, self.bands, self.references, self.published)
         return self
 
-    def _check_expectations(self) -> None:
-        for index, expectation in enumerate(self.expectations):
-            if len(expectation) != 1:
-                raise ValueError(f"expectations.{index}: one expectation per item")
-            ((name, arguments),) = expectation.items()
-            for key in ("column", "column_A", "column_B"):
-                if key in arguments:
-                    require_column(arguments[key], self.columns, f"expectations.{index}.{name}.{key}")
+    @model_validator(mode="after")
+    def _is_private(self) -> Self:
+        if lost := {*self.key, self.event_time} - set(self.published):
+            raise ValueError(f"columns.{min(lost)}.privacy: the key and the event time cannot be dropped")
+        pseudonyms = [name for name, item in self.columns.items() if isinstance(item.privacy, Pseudonym)]
+        if pseudonyms and (self.privacy is None or self.privacy.key is None):
+            raise ValueError(f"privacy.key: missing; column {pseudonyms[0]!r} is a pseudonym and needs a key")
+        for name in pseudonyms:
+            if self.columns[name].type != "string":
+                raise ValueError(f"columns.{name}.type: a pseudonym is a string")
+        if self.privacy is not None:
+            for column in (*self.privacy.quasi_identifiers, *filter(None, [self.privacy.subject])):
+                require_column(column, self.published, "privacy")
+        return self
 
-
-def require_column(column: str, known: Any, place: str) -> None:
-    """Raise ValueError, naming the nearest known column, when `column` is not among `known`."""
-    if column not in known:
-        raise ValueError(f"{place}: unknown column {column!r}{nearest(column, known)}")
-
-
-def nearest(word: str, known: Any) -> str:
-    """A hint such as ``; did you mean 'origin'?``, or the known words when none is near."""
-    from difflib import get_close_matches
-
-    known = [str(item) for item in known]
-    if close := get_close_matches(str(word), known, n=1):
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+    @property
+    def published(self) -> dict[str, Column]:
+        """The columns that reach staging and the table: all but the dropped ones."""
+        return {name: item for name, item in self.columns.items() if not isinstance(item.privacy, Drop)}

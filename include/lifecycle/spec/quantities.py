@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import available_timezones
 
 from croniter import croniter
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from include.lifecycle.spec.nearest import nearest
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
@@ -54,6 +57,13 @@ def utc(moment: datetime) -> datetime:
     return datetime.combine(moment.date(), moment.time(), UTC)
 
 
+def check_timezone(name: str) -> str:
+    """Return the name of an IANA time zone unchanged; raise ValueError on anything else."""
+    if name not in available_timezones():
+        raise ValueError(f"a time zone is written like Europe/Berlin{nearest(name, available_timezones())}")
+    return name
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
@@ -64,3 +74,4 @@ Cron = Annotated[
     str, AfterValidator(check_cron), WithJsonSchema({"type": "string", "examples": ["0 2 * * *"]})
 ]
 Instant = Annotated[datetime, AfterValidator(utc)]
+TimeZone = Annotated[str, AfterValidator(check_timezone)]

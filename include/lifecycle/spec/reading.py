@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import types
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from include.lifecycle.errors import SpecError
-from include.lifecycle.spec.dataset import nearest
+from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.value import Value
 
 Spec = TypeVar("Spec", bound=Value)
@@ -65,10 +65,11 @@ class _Loader(yaml.CSafeLoader):
 
 
 def _explain(detail: ErrorDetails, kind: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    keys, model = _followed(kind, detail["loc"])
+    path = ".".join(keys)
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(kind, detail["loc"][:-1])
-        return f"{path}: unknown key{nearest(str(detail['loc'][-1]), known)}"
+        known = sorted(model.model_fields.keys() - {"name"}) if model else []
+        return f"{path}: unknown key{nearest(keys[-1], known)}"
     if detail["type"] == "missing":
         return f"{path}: missing; this key is required"
     message = detail["msg"].removeprefix("Value error, ")
@@ -86,20 +87,40 @@ def _allowed(message: str) -> str:
     return message.removeprefix("Input should be ")
 
 
-def _known_keys(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at a location of the tree knows."""
+def _followed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys of a location as a person wrote them, and the model around the last of them.
+
+    Pydantic's locations also name which member of a union was tried.
+    """
+    keys: list[str] = []
+    around: type[BaseModel] | None = None
     at: Any = kind
     for part in loc:
-        at = _inner(at, part)
-    model = _model_in(at)
-    return sorted(model.model_fields.keys() - {"name"}) if model else []
+        if (member := _members(at).get(str(part))) is not None:
+            at = member
+        elif part != "[key]":
+            keys.append(str(part))
+            around = _model_in(at) or around
+            if around is not None and part in around.model_fields:
+                at = around.model_fields[str(part)].rebuild_annotation()
+    return keys, around
 
 
-def _inner(at: Any, part: int | str) -> Any:
-    model = _model_in(at)
-    if model is not None and part in model.model_fields:
-        return model.model_fields[str(part)].annotation
-    return at
+def _members(annotation: Any) -> dict[str, Any]:
+    """The models of a union by the tag that tells them apart."""
+    found: dict[str, Any] = {}
+    for argument in get_args(annotation):
+        found |= _members(argument)
+        tags = [item.tag for item in getattr(argument, "__metadata__", ()) if isinstance(item, Tag)]
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            tags += [tag for item in argument.model_fields.values() for tag in _literals(item.annotation)]
+        found |= dict.fromkeys(tags, argument)
+    return found
+
+
+def _literals(annotation: Any) -> tuple[str, ...]:
+    values = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return values if len(values) == 1 else ()
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

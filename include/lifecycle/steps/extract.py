@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.lifecycle.data.partitions import parse_name
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.sources import fingerprint, source_files, stage
 from include.lifecycle.errors import Transient
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -16,7 +16,7 @@ def plan(spec: DatasetSpec, partition: str) -> Call:
 
     Raises Rejected when the partition has not arrived.
     """
-    start = parse_name(partition, spec.partition)
+    start = calendar_of(spec).named(partition).start
     files = source_files(spec.source, start)
     return Call(
         step="extract",

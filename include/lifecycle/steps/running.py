@@ -13,6 +13,7 @@ from typing import Any
 
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 
@@ -26,6 +27,7 @@ class Work:
     call: Call
     store: Store
     folder: Path
+    connections: Connections = environment_connection
     outputs: dict[str, Output] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
@@ -37,9 +39,12 @@ class Work:
         return kept
 
 
-def run_step(call: Call, store: Store) -> tuple[Receipt, bool]:
+def run_step(
+    call: Call, store: Store, connections: Connections = environment_connection
+) -> tuple[Receipt, bool]:
     """Run a call unless its valid receipt is there; returns the receipt and whether it was adopted.
 
+    `connections` gives the credentials that a source asks for by name.
     Raises Rejected when this library is not the code that the call names.
     """
     if (receipt := find_receipt(call.run_key, store)) is not None:
@@ -52,7 +57,7 @@ def run_step(call: Call, store: Store) -> tuple[Receipt, bool]:
     write_call(call, store)
     started = datetime.now(UTC)
     with _scratch_folder(call.step) as folder:
-        work = Work(call, store, folder)
+        work = Work(call, store, folder, connections)
         _step(call.step)(work)
     receipt = Receipt(
         call=call,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from include.lifecycle.data.partitions import name_of, parse_name, start_of
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, asked, slot
 from mlops.links import ValidationLink, page_address
@@ -20,12 +19,14 @@ if TYPE_CHECKING:
 
 def partition_of(context: Context, spec: DatasetSpec) -> str:
     """The partition that a run is about: the form's, the data interval's, else the last full one."""
+    calendar = calendar_of(spec)
     if (name := asked(context, "partition")) is not None:
-        return name_of(parse_name(name, spec.partition), spec.partition)
+        return calendar.named(name).name
     start = context.get("data_interval_start")
     if start is None or start == context.get("data_interval_end"):
-        start = start_of(slot(context), spec.partition) - timedelta(microseconds=1)
-    return name_of(start_of(start, spec.partition), spec.partition)
+        (last,) = calendar.before(calendar.holding(slot(context)), 1)
+        return last.name
+    return calendar.holding(start).name
 
 
 class ExtractOperator(StepOperator):

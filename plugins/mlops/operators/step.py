@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from include.lifecycle.errors import Rejected, Transient
 from mlops.business_time import Context
+from mlops.hooks.connections import airflow_connection
 from mlops.hooks.store import StoreHook
 from mlops.links import AddressLink
 
@@ -62,7 +63,7 @@ class StepOperator(LifecycleOperator):
         from include.lifecycle.steps.running import run_step
 
         store = self.store
-        receipt, adopted = run_step(self.plan(context, store), store)
+        receipt, adopted = run_step(self.plan(context, store), store, airflow_connection)
         done = {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
         self.log.info("%s: %s", "done before, its receipt is valid" if adopted else "done", done)
         self.after(context, receipt, store)

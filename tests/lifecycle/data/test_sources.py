@@ -6,7 +6,8 @@ import pytest
 
 from include.lifecycle.data.sources import fingerprint, landing_folder, source_files, stage
 from include.lifecycle.errors import Rejected
-from include.lifecycle.spec.dataset import DatasetSpec, FilesSource
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.source import FilesSource
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project
 

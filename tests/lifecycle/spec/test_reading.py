@@ -128,10 +128,10 @@ def test_a_typo_names_file_key_path_and_the_nearest_known_key(
             DatasetSpec,
             tiny.TRIPS,
             "partition: day",
-            "partition: week",
+            "partition: year",
             "partition",
-            "'week'",
-            "'hour', 'day' or 'month'",
+            "'year'",
+            "'hour', 'day', 'week' or 'month'",
         ),
         (
             DatasetSpec,
@@ -218,7 +218,7 @@ def test_a_bad_value_names_key_path_what_was_found_and_what_is_allowed(
 
 
 def test_every_mistake_of_a_file_is_named_at_once(tmp_path: Path) -> None:
-    text = _changed(tiny.TRIPS, "max_share: 0.5", "max_share: 2").replace("partition: day", "partition: week")
+    text = _changed(tiny.TRIPS, "max_share: 0.5", "max_share: 2").replace("partition: day", "partition: year")
     assert len(_complaint(tmp_path, DatasetSpec, text).splitlines()) == 2
 
 
