@@ -29,9 +29,9 @@ def check() -> list[str]:
 
 
 def _check_dataset(catalog: Catalog, name: str) -> None:
-    from include.lifecycle.data.validation import build_expectations
+    from include.lifecycle.data.suite import build_rules
 
-    build_expectations(catalog.dataset(name))
+    build_rules(catalog.dataset(name))
 
 
 def _check_model(catalog: Catalog, name: str) -> None:

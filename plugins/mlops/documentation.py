@@ -7,6 +7,12 @@ from include.lifecycle.spec.model import Gate, ModelSpec
 from include.lifecycle.spec.quantities import format_duration
 from include.lifecycle.spec.rules import Expectation
 
+MAINTENANCE = """### Maintain all tables
+Weekly: small files of published tables, quarantine and prediction logs are put together, and files
+that no kept version needs are removed. Each data version that a registered, not archived, model was
+trained on stays readable. Rows whose time in quarantine is over go.
+"""
+
 
 def describe_dataset(spec: DatasetSpec) -> str:
     """Documentation of an ingest DAG, in Markdown."""
@@ -16,15 +22,38 @@ def describe_dataset(spec: DatasetSpec) -> str:
 
 Each run takes one {spec.partition} from its source (`{spec.source.type}`), audits it, and replaces it in
 the table `{spec.name}` in one commit. Backfill any span of time: the same content again changes nothing.
-
+{_looking_back(spec)}
 | column | type | known |
 |---|---|---|
 {_columns(spec)}
 
-**Expectations** (rows that break one go to `{spec.name}__quarantine`; more than
+**Expectations** (rows that break one go to `quarantine/{spec.name}`; more than
 {spec.quarantine.max_share:.0%} of them stop the partition)
 
 {rules}
+"""
+
+
+def describe_requeue(spec: DatasetSpec) -> str:
+    """Documentation of a requeue DAG, in Markdown."""
+    return f"""### Requeue {spec.name}
+Sends rows back from quarantine after a rule in `{spec.name}.yaml` was mended. All rows of a partition
+are validated again, from what was staged when it was ingested, by the rules as they are now, and
+published in its place: no row is lost, and none appears twice. Rows that still break a rule stay in
+quarantine. Where the source was mended, trigger `{spec.name}.ingest` for the partition instead.
+"""
+
+
+def describe_erase(spec: DatasetSpec) -> str:
+    """Documentation of an erase DAG, in Markdown."""
+    return f"""### Erase a person from {spec.name}
+Removes all rows of one person, for good: from the published table and its old versions, from
+quarantine, from what steps kept and from prediction logs. A later ingestion of the same rows leaves them
+out. Model versions that were trained on them are marked: they can no longer be reproduced. The report, in
+the store and in the task's XCom, does not say whom.
+
+Logs show asterisks in place of the person. Airflow itself keeps the form's values with the run: **delete
+the run when it has ended.**
 """
 
 
@@ -65,6 +94,15 @@ features, and the metrics of predictions whose labels became known. Retraining n
 {governor.bad_windows} bad windows of the last {governor.of_last}, the newest included, and a cooldown
 of {format_duration(governor.cooldown)}. A window older than the newest one is recorded and never acts.
 """
+
+
+def _looking_back(spec: DatasetSpec) -> str:
+    if not spec.lookback:
+        return ""
+    return (
+        f"A scheduled run also reads the {spec.lookback} before its own again, for late rows; a backfill, "
+        "or a run that you trigger, reads its own alone.\n"
+    )
 
 
 def _columns(spec: DatasetSpec) -> str:

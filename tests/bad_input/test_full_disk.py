@@ -78,12 +78,12 @@ def test_a_step_without_scratch_space_says_so_and_its_retry_converges(
         assert whole_objects(project.store)
     cured = run(1 << 30)
     assert (cured.returncode, cured.stdout.strip()) == (0, call.run_key), cured.stderr
-    assert read_receipt(call.run_key, project.store).counts == {"rows_in": 600}
+    assert read_receipt(call.run_key, project.store).counts == {"rows_in": 600, "suppressed": 0}
     project.deliver(partition)
     project.ingest_as(control, partition)
 
 
-@pytest.mark.parametrize("size", [100, 3_000, 6_000, 20_000])
+@pytest.mark.parametrize("size", [100, 3_000, 6_000, 15_000])
 def test_a_full_store_keeps_no_part_of_an_object(project: Project, size: int) -> None:
     partition = source.day(11)
     project.deliver(partition)
@@ -99,7 +99,7 @@ def test_after_a_full_store_the_retry_publishes_what_it_would_have(
     partition = source.day(11)
     project.deliver(partition)
     validated = tasks.validate(tasks.extract(partition))
-    for size in (100, 1_500, 3_000):
+    for size in (100, 1_000, 2_000):
         with project.unharmed(), refused(Transient, "no space left", CURE), room_for(size):
             tasks.publish(validated)
     project.ingest_as(control, partition)
@@ -111,7 +111,7 @@ def test_a_full_disk_during_a_commit_leaves_the_table_as_it_was(project: Project
     receipt = read_receipt(tasks.validate(tasks.extract(partition))["run_key"], project.store)
     good = project.store.fetch(receipt.outputs["good"], project.home / "good.parquet")
     table = published_table("trips", project.store)
-    for size in (10, 1_000, 3_000):
+    for size in (10, 500, 2_000):
         with project.unharmed(), pytest.raises(Transient, match=f"table trips.*{CURE}"), room_for(size):
             publish(table, partition, receipt.outputs["good"].sha256, good, "run")
     project.ingest_as(control, partition)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from include.lifecycle.errors import Rejected
@@ -36,7 +37,7 @@ def test_a_partition_whose_rows_are_all_bad_goes_to_quarantine(
         refused(
             Rejected,
             f"trips {partition} is not published: 60 of 60 rows (100.0%) break a rule",
-            "trips__quarantine",
+            "quarantine/trips",
             "mend the source or the rule, then clear the DAG run",
         ),
     ):
@@ -75,7 +76,35 @@ def test_a_value_that_does_not_fit_its_column_is_kept_as_it_was_written(
         "published": 57,
         "quarantined": 3,
         "repeated": 0,
+        "suppressed": 0,
     }
     bad = project.quarantined(partition)
     assert set(bad["rule"]) == {rule}
     assert [json.loads(row)[column] for row in bad["row"]] == [text or None] * 3
+
+
+def test_of_rows_with_the_same_key_the_newest_is_published_and_the_others_counted(project: Project) -> None:
+    partition = source.day(12)
+    rows = source.trips(partition)
+    older = rows.head(3).assign(at=f"{source.day(11)}T23:00:00Z", zone="harbour")
+    project.deliver(partition, source.text_of(pd.concat([older, rows, rows.tail(2)])))
+    assert tasks.ingest(partition)["counts"] == {
+        "rows_in": 65,
+        "published": 60,
+        "quarantined": 0,
+        "repeated": 5,
+        "suppressed": 0,
+    }
+    published = project.rows()
+    ours = published[published["trip"].str.startswith(partition)].sort_values("trip")
+    assert ours["zone"].tolist() == rows.sort_values("trip")["zone"].tolist()
+
+
+def test_a_column_of_mixed_types_loses_only_what_is_of_the_wrong_one(project: Project) -> None:
+    partition = source.day(13)
+    rows = source.trips(partition).astype(object)
+    rows.loc[0, "seats"], rows.loc[1, "distance"], rows.loc[2, "at"] = "2024-03-01", "true", "31.03.2024"
+    project.deliver(partition, source.text_of(rows))
+    assert tasks.ingest(partition)["counts"]["quarantined"] == 3
+    bad = project.quarantined(partition)
+    assert set(bad["rule"]) == {"type integer: seats", "type number: distance", "type timestamp: at"}

@@ -10,7 +10,7 @@ import sys
 
 from tests.benchmarks.figures import Figure, print_figures
 
-BENCHMARKS = ("parsing", "serving", "loop", "replay")
+BENCHMARKS = ("parsing", "serving", "validation", "ingest", "loop", "replay", "backfill")
 
 
 def main(names: list[str]) -> int:

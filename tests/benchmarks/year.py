@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from include.demo import feed
+from include.lifecycle.data.partition_rows import open_rows
 from include.lifecycle.data.partitions import Calendar, calendar_of
-from include.lifecycle.data.publishing import newest_per_key, publish, published_table, write_good
-from include.lifecycle.data.types import typed
+from include.lifecycle.data.publishing import publish, published_table
 from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.value import sha256
 from include.lifecycle.store.objects import Store
+from tests.lifecycle.tiny import write_rows
 
 MODEL = "flight_delay"
 
@@ -34,16 +35,17 @@ def _publish(spec: DatasetSpec, days: Mapping[str, pd.DataFrame], store: Store, 
     table = published_table(spec.name, store)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "rows.parquet"
-        pd.concat(days.values()).to_parquet(file)
-        rows, broken = typed(spec, file)
-        if broken.notna().any():
-            raise ValueError(f"{spec.name}: {broken.dropna().iloc[0]}")
-        rows = newest_per_key(spec, rows)
+        pd.concat(days.values())[list(spec.published)].to_parquet(file, index=False)
+        with open_rows(spec, file, Path(folder)) as staged:
+            parted = staged.part([], Path(folder) / "good", Path(folder) / "bad", run_key="benchmark")
+        if parted.quarantined:
+            raise ValueError(f"{spec.name}: {parted.quarantined} rows are not of their types")
+        rows = pd.read_parquet(Path(folder) / "good")
         partitions = _partitions(rows[spec.event_time], calendar_of(spec))
         if at_once:
             partitions[:] = partitions.max()
         for partition, part in rows.groupby(partitions):
-            write_good(spec, part, file)
+            write_rows(spec, part, file)
             publish(table, str(partition), sha256(file.read_bytes()), file, run_key="benchmark")
 
 

@@ -14,9 +14,12 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.definitions.param import Param
-from airflow.timetables.base import TimeRestriction
+from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable as IntervalTimetable
 
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.spec.catalog import Catalog
 from tests.lifecycle import tiny
 
@@ -24,13 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("pandas", "xgboost", "sklearn", "mlflow", "great_expectations", "evidently", "duckdb", "deltalake")
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "broken_specs"):
+for name in ("datasets", "models", "tables", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
 CATALOG = Catalog(ROOT / "include")
 DAG_IDS = {
-    *(f"{name}.ingest" for name in CATALOG.dataset_names()),
+    "tables.maintain",
+    *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in ("train", "release", "monitor")),
 }
 
@@ -121,7 +125,11 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
     assert Path(file).name == "broken_specs.py"
     assert f"{project.specs}/datasets/cracked.yaml: " in error
     assert f"{project.specs}/models/torn.yaml: " in error
-    assert set(found.dags) == {"trips.ingest", "sky.ingest", "late.train", "late.release", "late.monitor"}
+    assert set(found.dags) == {
+        "tables.maintain",
+        *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
+        *(f"late.{verb}" for verb in ("train", "release", "monitor")),
+    }
 
 
 def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
@@ -131,7 +139,64 @@ def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
     (project.specs / "datasets/sky.yaml").write_text("nonsense: 1")
     found = _parse(project.specs, monkeypatch)
     assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
-    assert set(found.dags) == {"trips.ingest"}
+    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain"}
+
+
+def test_days_of_a_time_zone_begin_at_its_midnight_also_when_clocks_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.edit("datasets/trips.yaml", "partition: day", "partition: day\ntimezone: Europe/Berlin")
+    dag = _parse(project.specs, monkeypatch).dags["trips.ingest"]
+    assert DagSerialization.to_dict(dag)["dag"]["timetable"]
+    timetable = IntervalTimetable(dag.schedule.expression, dag.schedule.timezone)
+    last = DataInterval(pendulum.datetime(2024, 3, 28, 23), pendulum.datetime(2024, 3, 29, 23))
+    forever = TimeRestriction(pendulum.instance(dag.start_date), None, True)
+    spec, starts = project.catalog.dataset("trips"), []
+    for _ in range(3):
+        run = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=forever)
+        assert run is not None
+        last = run.data_interval
+        starts.append((calendar_of(spec).holding(last.start).name, last.start.hour))
+    assert starts == [("2024-03-30", 23), ("2024-03-31", 23), ("2024-04-01", 22)]
+
+
+def test_only_a_dataset_about_people_has_a_dag_that_erases_and_its_form_must_be_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.edit("datasets/trips.yaml", "key: [trip_id]", "privacy: {subject: city}\nkey: [trip_id]")
+    dags = _parse(project.specs, monkeypatch).dags
+    assert {"trips.erase", "sky.erase"} & set(dags) == {"trips.erase"}
+    dag = dags["trips.erase"]
+    assert dag.schedule is None
+    assert "city" in str(dag.params.get_param("subject").description)
+    assert "delete\nthe run" in str(dag.doc_md)
+    for name, value in {"subject": "", "reason": None}.items():
+        with pytest.raises(ParamValidationError):
+            dag.params.get_param(name).resolve(value)
+
+
+def test_without_lookback_a_run_is_three_plain_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    dag = _parse(project.specs, monkeypatch).dags["trips.ingest"]
+    assert dag.task_ids == ["extract", "validate", "publish"]
+    assert not any(list(task.iter_mapped_dependants()) or task.map_index_template for task in dag.tasks)
+
+
+def test_with_lookback_each_partition_goes_its_own_way_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.edit("datasets/trips.yaml", "partition: day", "partition: day\nlookback: 3")
+    found = _parse(project.specs, monkeypatch)
+    assert found.import_errors == {}
+    dag = found.dags["trips.ingest"]
+    assert dag.task_ids == ["partitions", "extract", "validate", "publish"]
+    group = dag.get_task("publish").get_closest_mapped_task_group()
+    assert {task.task_id for task in group.iter_tasks()} == {"extract", "validate", "publish"}
+    for task in group.iter_tasks():
+        assert "partition" in str(task.map_index_template)
 
 
 def test_a_second_model_is_a_second_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

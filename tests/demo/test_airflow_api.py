@@ -44,7 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.endswith("/dagRuns"):
             states = query.get("state")
             runs = [run for run in self.server.runs if not states or run["state"] in states]
-            self._reply(200, {"dag_runs": runs})
+            limit = min(int(query["limit"][0]), 100)
+            self._reply(200, {"dag_runs": runs[:limit], "total_entries": len(runs)})
         elif path.endswith("/taskInstances"):
             self._reply(200, {"task_instances": [{"task_id": "train", "state": "success"}]})
         else:
@@ -99,6 +100,13 @@ def test_a_backfill_asks_for_its_days_and_counts_its_runs(airflow: LittleAirflow
     body = next(body for _, path, body in airflow.asked if path == "/backfills")
     assert body["dag_id"] == "trips.ingest"
     assert (body["from_date"][:10], body["to_date"][:10]) == ("2024-01-01", "2024-01-02")
+
+
+def test_a_backfill_longer_than_a_page_of_airflow_waits_for_all_its_runs(
+    airflow: LittleAirflow, api: AirflowApi
+) -> None:
+    airflow.runs = [_run(str(number), "success") for number in range(150)]
+    assert api.backfill("trips.ingest", date(2024, 1, 1), date(2024, 5, 30)) == 150
 
 
 def test_a_backfill_with_a_failed_run_names_it(airflow: LittleAirflow, api: AirflowApi) -> None:

@@ -6,13 +6,15 @@ import pandas as pd
 import pytest
 
 from include.demo import feed, traffic
+from include.lifecycle.data.partition_rows import open_rows
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.point_in_time import KEY, pin_versions, read_rows
-from include.lifecycle.data.publishing import publish, published_table, write_good
-from include.lifecycle.data.sources import source_files, stage
-from include.lifecycle.data.types import typed
+from include.lifecycle.data.publishing import publish, published_table
+from include.lifecycle.data.sources import open_source
+from include.lifecycle.data.staging import stage
 from include.lifecycle.spec.catalog import Catalog
-from include.lifecycle.spec.quantities import utc
 from include.lifecycle.steps.train import datasets_of
+from include.lifecycle.store.connections import environment_connection
 from include.lifecycle.store.objects import Store
 
 SPECS = Path(__file__).resolve().parents[2] / "include"
@@ -56,13 +58,12 @@ def test_delivered_files_fit_their_specs(landing: Path, tmp_path: Path) -> None:
     feed.deliver(landing, DAY, DAY)
     for name in ("flights", "weather"):
         spec = Catalog(SPECS).dataset(name)
-        start = utc(
-            pd.Timestamp("2013-02-28" if name == "flights" else "2013-02-01", tz="UTC").to_pydatetime()
-        )
-        count = stage(spec, source_files(spec.source, start), tmp_path / "staged.parquet")
-        _, broken = typed(spec, tmp_path / "staged.parquet")
-        assert len(broken) == count
-        assert broken.isna().all()
+        partition = calendar_of(spec).named("2013-02-28" if name == "flights" else "2013-02")
+        source = open_source(spec, partition, environment_connection)
+        count = stage(spec, source.batches(), tmp_path / "staged.parquet").rows
+        with open_rows(spec, tmp_path / "staged.parquet", tmp_path) as rows:
+            parted = rows.part([], tmp_path / "good.parquet", tmp_path / "bad.parquet", "run")
+        assert (parted.good, parted.quarantined, parted.repeated) == (count, 0, 0)
 
 
 def test_users_ask_with_nothing_that_is_known_only_later() -> None:
@@ -82,10 +83,10 @@ def test_users_ask_with_the_very_values_that_the_training_will_read(landing: Pat
     feed.deliver(landing, DAY, DAY)
     for name, partition in (("flights", "2013-02-28"), ("weather", "2013-02")):
         spec = catalog.dataset(name)
-        start = utc(pd.Timestamp(partition, tz="UTC").to_pydatetime())
-        stage(spec, source_files(spec.source, start), tmp_path / "staged.parquet")
-        rows, _ = typed(spec, tmp_path / "staged.parquet")
-        write_good(spec, rows, tmp_path / "good.parquet")
+        source = open_source(spec, calendar_of(spec).named(partition), environment_connection)
+        stage(spec, source.batches(), tmp_path / "staged.parquet")
+        with open_rows(spec, tmp_path / "staged.parquet", tmp_path) as rows:
+            rows.part([], tmp_path / "good.parquet", tmp_path / "bad.parquet", "run")
         publish(published_table(name, store), partition, "sha", tmp_path / "good.parquet", "run")
     datasets = datasets_of(model, catalog)
     as_of = pd.Timestamp("2013-03-03", tz="UTC").to_pydatetime()

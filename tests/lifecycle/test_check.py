@@ -12,7 +12,7 @@ def test_fine_specs_pass_the_check(project: Project, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("datasets/trips.yaml", "partition: day", "partition: week", "trips.yaml: partition"),
+        ("datasets/trips.yaml", "partition: day", "partition: year", "trips.yaml: partition"),
         (
             "datasets/trips.yaml",
             "to_be_between",

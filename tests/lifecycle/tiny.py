@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from include.lifecycle.data.publishing import publish, published_table, write_good
+from include.lifecycle.data.publishing import content_label, publish, published_table
+from include.lifecycle.data.types import arrow_schema
 from include.lifecycle.model.gates import Verdict
 from include.lifecycle.release.decisions import Actor, begin_training, propose, record, settle
 from include.lifecycle.release.state import ModelState, Proposal, Training, fold
@@ -221,9 +224,22 @@ def put(project: Project, dataset: str, partition: str, rows: pd.DataFrame) -> i
 def put_rows(spec: DatasetSpec, partition: str, rows: pd.DataFrame, store: Store, scratch: Path) -> int:
     """Publish rows of a dataset without the audit; returns the table's version."""
     file = scratch / "rows.parquet"
-    write_good(spec, rows, file)
-    content = store.keep_file(file).sha256
+    write_rows(spec, rows, file)
+    content = content_label(spec, store.keep_file(file).sha256)
     return publish(published_table(spec.name, store), partition, content, file, "by-hand")[0]
+
+
+def write_rows(spec: DatasetSpec, rows: pd.DataFrame, file: Path) -> None:
+    """Write typed rows to Parquet, as an audit leaves them."""
+    schema = arrow_schema(spec)
+    pq.write_table(pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False), file)
+
+
+def write_held_back(count: int, file: Path) -> None:
+    """Write rows to Parquet that broke a rule, as an audit leaves them."""
+    rows = [f'{{"trip_id":"bad-{number}"}}' for number in range(count)]
+    table = {"row": rows, "rule": ["rule"] * count, "run_key": ["audit"] * count}
+    pq.write_table(pa.table({name: pa.array(texts, pa.string()) for name, texts in table.items()}), file)
 
 
 def put_days(project: Project, first: int, last: int) -> None:

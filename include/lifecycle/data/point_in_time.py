@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ from include.lifecycle.spec.model import Join, ModelSpec
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.scan import connect
 
-KEY, EVENT_TIME, LABEL = "_key", "_event_time", "_label"
+KEY, EVENT_TIME, LABEL, GROUP = "_key", "_event_time", "_label", "_group"
 
 
 def watermark(dataset: DatasetSpec, store: Store) -> datetime | None:
@@ -48,11 +48,13 @@ def read_rows(
     *,
     as_of: datetime,
     since: datetime | None = None,
+    grouped_by: Sequence[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Rows whose label had matured at `as_of`, oldest first.
 
-    Columns: `_key` (str), `_event_time` (UTC), the model's inputs, `_label` (0.0 or 1.0).
-    Rows without a label are left out.
+    Columns: `_key` (str), `_event_time` (UTC), the model's inputs, `_label` (0.0 or 1.0); with
+    `grouped_by`, pairs of dataset and column, also `_group`: how many of these rows share the row's
+    values there. Rows without a label are left out.
     """
     rows = datasets[model.rows]
     mature = label_known_after(model, rows)
@@ -60,8 +62,14 @@ def read_rows(
         where = f'epoch_us(r."{rows.event_time}") <= {_us(as_of - mature)}'
         if since is not None:
             where += f' AND epoch_us(r."{rows.event_time}") >= {_us(since)}'
+        shared = [f"_shared{place}" for place in range(len(grouped_by))]
+        more = [
+            f'{_table(model, item[0])}."{item[1]}" AS {name}'
+            for item, name in zip(grouped_by, shared, strict=True)
+        ]
+        what = f"* EXCLUDE ({', '.join(shared)}), count(*) OVER (PARTITION BY {', '.join(shared)}) AS {GROUP}"
         found: pd.DataFrame = db.sql(
-            f"SELECT * FROM ({_select(model, datasets)} WHERE {where}) "
+            f"SELECT {what if shared else '*'} FROM ({_select(model, datasets, *more)} WHERE {where}) "
             f"WHERE {LABEL} IS NOT NULL ORDER BY {EVENT_TIME}, {KEY}"
         ).df()
     return found
@@ -102,7 +110,10 @@ def count_labels(model: ModelSpec, rows: DatasetSpec, version: int, store: Store
 
 @contextmanager
 def _connected(pins: Mapping[str, int], store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with pinned tables under their names; raises Rejected when a column is not published."""
+    """DuckDB with pinned tables under their names.
+
+    Raises Rejected when a column is not published, or a pinned version is not whole any more.
+    """
     with connect() as db:
         for name, version in pins.items():
             db.register(name, published_table(name, store).dataset(version))
@@ -113,6 +124,14 @@ def _connected(pins: Mapping[str, int], store: Store) -> Iterator[duckdb.DuckDBP
                 f"the published tables {', '.join(pins)} do not have the columns of their YAML: restore "
                 "them there, or give the dataset a new name and ingest it again "
                 f"({str(error).splitlines()[0]})"
+            ) from error
+        except duckdb.Error as error:
+            if "FileNotFoundError" not in str(error):
+                raise
+            pinned = " or ".join(f"{name} at version {version}" for name, version in pins.items())
+            raise Rejected(
+                f"{pinned}: files are gone, since somebody was erased or old versions were vacuumed; this "
+                "cannot be repeated any more: train again on the newest version"
             ) from error
 
 
@@ -125,13 +144,19 @@ def _identity(model: ModelSpec, rows: DatasetSpec) -> str:
     )
 
 
-def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> str:
+def _table(model: ModelSpec, dataset: str) -> str:
+    """The name that a dataset has in the query."""
+    joined = [join.dataset for join in model.joins]
+    return "r" if dataset == model.rows else f"j{joined.index(dataset)}"
+
+
+def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec], *more: str) -> str:
     rows = datasets[model.rows]
     joins = [
         _asof_join(f"j{index}", join, datasets[join.dataset], rows) for index, join in enumerate(model.joins)
     ]
     return (
-        f"SELECT {_identity(model, rows)}, {', '.join(_inputs(model, datasets))} "
+        f"SELECT {_identity(model, rows)}, {', '.join([*_inputs(model, datasets), *more])} "
         f'FROM "{model.rows}" r {" ".join(joins)}'
     )
 

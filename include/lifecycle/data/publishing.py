@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from include.lifecycle.data.types import arrow_schema
 from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.value import canonical_json
+from include.lifecycle.spec.value import sha256 as digest
 from include.lifecycle.store.lake import Table
-from include.lifecycle.store.objects import Store
+from include.lifecycle.store.objects import Output, Store
 
 
 def published_table(dataset: str, store: Store) -> Table:
@@ -20,41 +21,64 @@ def published_table(dataset: str, store: Store) -> Table:
 
 
 def quarantine_table(dataset: str, store: Store) -> Table:
-    """The Delta table of a dataset's rejected rows: row as JSON, rule, run."""
-    return Table(store, f"{dataset}__quarantine")
+    """The Delta table of a dataset's rejected rows: row as JSON, rule, run, time; restricted."""
+    return Table(store, dataset, restricted=True)
 
 
-def newest_per_key(spec: DatasetSpec, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows without repeats: of one key, the row with the newest event time stays."""
-    ordered = rows.sort_values([*spec.key, spec.event_time], kind="stable")
-    return ordered.drop_duplicates(list(spec.key), keep="last")
+def content_label(spec: DatasetSpec, sha256: str) -> str:
+    """What tells a partition's content apart: the hash of its rows, and of the policy on its privacy."""
+    policy = policy_hash(spec)
+    return sha256 if policy is None else f"{sha256}-{policy}"
 
 
-def write_good(spec: DatasetSpec, rows: pd.DataFrame, file: Path) -> None:
-    """Write rows to Parquet with the dataset's types, ordered by key: equal rows, equal bytes."""
-    schema = arrow_schema(spec)
-    table = pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False)
-    pq.write_table(table, file, compression="zstd")
+def policy_hash(spec: DatasetSpec) -> str | None:
+    """12 hex digits of the policy that published rows obey; None without one.
+
+    What is judged over a whole training set, such as k, belongs to the training and not in here.
+    """
+    treatments = {
+        name: column.privacy.model_dump(mode="json")
+        for name, column in spec.columns.items()
+        if column.privacy is not None
+    }
+    if not treatments and spec.privacy is None:
+        return None
+    rules = spec.privacy and spec.privacy.model_dump(mode="json", include={"key", "untreated", "subject"})
+    return digest(canonical_json([treatments, rules]))[:12]
 
 
-def write_bad(rows: pd.DataFrame, rules: pd.Series, run_key: str, file: Path) -> None:
-    """Write rejected rows, as their source wrote them, as JSON with the rule each broke and the run."""
-    texts = [row.to_json(date_format="iso") for _, row in rows.iterrows()]
-    table = pa.table(
-        {
-            "row": pa.array(texts, pa.string()),
-            "rule": pa.array(rules.astype(str), pa.string()),
-            "run_key": pa.array([run_key] * len(texts), pa.string()),
-        }
-    )
-    pq.write_table(table, file, compression="zstd")
+def policy_of(label: str) -> str | None:
+    """The policy that a content label names, or None."""
+    return label.partition("-")[2] or None
 
 
-def publish(table: Table, partition: str, content: str, file: Path, run_key: str) -> tuple[int, bool]:
+def published_policies(dataset: str, store: Store, version: int | None = None) -> dict[str, str | None]:
+    """The policy that each published partition obeys, at a version (default: the newest)."""
+    labels = published_table(dataset, store).partitions(version)
+    return {partition: policy_of(label) for partition, label in labels.items()}
+
+
+def publish(
+    table: Table, partition: str, content: str, file: Path, run_key: str, *, widen: bool = False
+) -> tuple[int, bool]:
     """Replace one partition of a table with a Parquet file's rows, in one commit.
 
-    Returns the table's version, and whether there was anything to change.
+    Returns the table's version, and whether there was anything to change. `widen` says what happens
+    to a table with a narrower type: rewritten, or Rejected.
     """
+    return table.publish(partition, content, file, run_key, widen=widen)
+
+
+def quarantine(table: Table, partition: str, bad: Output, file: Path, at: datetime, run_key: str) -> None:
+    """Replace a partition's rows in quarantine with those of a Parquet file; `at` says since when.
+
+    The time is no part of the content: the same rows again make no commit and keep their time.
+    """
+    timed = file.with_name(f"timed-{file.name}")
     with pq.ParquetFile(file) as parquet:
-        rows = pa.RecordBatchReader.from_batches(parquet.schema_arrow, parquet.iter_batches())
-        return table.publish(partition, content, rows, run_key)
+        schema = parquet.schema_arrow.append(pa.field("at", pa.timestamp("us", tz="UTC")))
+        with pq.ParquetWriter(timed, schema, compression="zstd") as writer:
+            for batch in parquet.iter_batches():
+                times = pa.repeat(pa.scalar(at, schema.field("at").type), len(batch))
+                writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, times], schema=schema))
+    table.publish(partition, bad.sha256, timed, run_key)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
-import pandas as pd
 import pyarrow as pa
 
+from include.lifecycle.data.literals import quoted, text
 from include.lifecycle.spec.dataset import ColumnType, DatasetSpec
-from include.lifecycle.store.scan import connect
 
 _SQL: dict[ColumnType, str] = {
     "string": "VARCHAR",
@@ -28,36 +27,47 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 
 def arrow_schema(spec: DatasetSpec) -> pa.Schema:
     """The published table's columns and types."""
-    return pa.schema([(name, _ARROW[column.type]) for name, column in spec.columns.items()])
+    return arrow_types({name: column.type for name, column in spec.published.items()})
 
 
-def typed(spec: DatasetSpec, staged: Path) -> tuple[pd.DataFrame, pd.Series]:
-    """The staged rows with their types, and per row what is wrong with its first faulty column: text
-    that is not of the column's type, or nothing where the row's key or event time should be.
+def arrow_types(kinds: Mapping[str, ColumnType]) -> pa.Schema:
+    """Arrow's types of some columns."""
+    return pa.schema([(name, _ARROW[kind]) for name, kind in kinds.items()])
 
-    The second is a string Series, missing where the row is fine.
+
+def cast(name: str, kind: ColumnType) -> str:
+    """SQL that turns a column's text into its type; NULL where it is missing or not of the type.
+
+    A whole number is never rounded from a fraction; a number that is not finite is none.
     """
-    casts = ", ".join(
-        f'TRY_CAST("{name}" AS {_SQL[column.type]}) AS "{name}"' for name, column in spec.columns.items()
-    )
-    broken = " ".join(_faults(spec, name, column.type) for name, column in spec.columns.items())
-    with connect() as db:
-        rows = db.sql(
-            f"SELECT {casts}, CASE {broken} END AS _broken FROM read_parquet('{staged}')"
-        ).to_arrow_table()
-    frame = rows.drop_columns(["_broken"]).to_pandas()
-    return frame, rows.column("_broken").to_pandas()
-
-
-def _faults(spec: DatasetSpec, name: str, kind: ColumnType) -> str:
-    """SQL cases for what is wrong with a column; a whole number is never rounded from a fraction."""
-    cast = f'TRY_CAST("{name}" AS {_SQL[kind]})'
-    wrong = f"{cast} IS NULL"
+    column = quoted(name)
+    turned = f"TRY_CAST({column} AS {_SQL[kind]})"
+    if kind == "string":
+        return column
     if kind == "integer":
-        wrong += f' OR TRY_CAST("{name}" AS DOUBLE) <> {cast}'
+        return f"CASE WHEN TRY_CAST({column} AS DOUBLE) = {turned} THEN {turned} END"
     if kind in ("number", "timestamp"):
-        wrong += f" OR isinf({cast})"
-    cases = f"WHEN \"{name}\" IS NOT NULL AND ({wrong}) THEN 'type {kind}: {name}'"
-    if name in (*spec.key, spec.event_time):
-        cases += f" WHEN \"{name}\" IS NULL THEN 'missing: {name}'"
-    return cases
+        return f"CASE WHEN isfinite({turned}) THEN {turned} END"
+    return turned
+
+
+def fault(spec: DatasetSpec, kinds: Mapping[str, ColumnType]) -> str:
+    """SQL that says what is wrong with a row's first faulty column, or NULL: text that is not of the
+    column's type, or nothing where the row's key or event time should be."""
+    cases = ""
+    for name, kind in kinds.items():
+        column = quoted(name)
+        if kind != "string":
+            said = text(f"type {kind}: {name}")
+            cases += f" WHEN {column} IS NOT NULL AND {_is_wrong(name, kind)} THEN {said}"
+        if name in (*spec.key, spec.event_time):
+            cases += f" WHEN {column} IS NULL THEN {text(f'missing: {name}')}"
+    return f"CASE{cases} END"
+
+
+def _is_wrong(name: str, kind: ColumnType) -> str:
+    """Whether a text is not of a type; `nan` is a number's way to say that it is missing."""
+    wrong = f"({cast(name, kind)}) IS NULL"
+    if kind == "number":
+        wrong += f" AND NOT coalesce(isnan(TRY_CAST({quoted(name)} AS DOUBLE)), false)"
+    return wrong

@@ -1,120 +1,132 @@
-"""Audits one partition with Great Expectations: which rows break which rule, which rules stop it."""
+"""Audits one partition by Great Expectations' rules: which rows break which, and what stops it."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
+from include.lifecycle.data import duckdb_engine, pandas_engine
+from include.lifecycle.data.partition_rows import Broken, PartitionRows
+from include.lifecycle.data.suite import Rule, build_rules
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
-from include.lifecycle.spec.nearest import nearest
+
+_ALL_ROWS = ("unexpected_list", "unexpected_index_list")
 
 
 @dataclass(frozen=True)
 class Audit:
     """What an audit of a partition found."""
 
-    rules: pd.Series
-    """Per row, the first rule it breaks; missing where the row is good."""
+    broken: tuple[Broken, ...]
+    """Rules whose rows go to quarantine, in the YAML's order."""
     stops: tuple[str, ...]
-    """Rules about the partition as a whole that it breaks."""
+    """Rules that stop the partition, with what was observed."""
+    warnings: tuple[str, ...]
+    """Rules that only say so."""
+    engines: dict[str, str]
+    """Of a large partition, the rules that ran in Great Expectations, and why."""
     result: str
     """Great Expectations' result as JSON."""
     page: str
     """Great Expectations' result as a page for people."""
 
 
-def audit(spec: DatasetSpec, partition: str, rows: pd.DataFrame) -> Audit:
+def audit(rows: PartitionRows, partition: str) -> Audit:
     """Validate exactly these rows against the dataset's expectations.
 
-    Raises Rejected when an expectation is unknown or cannot be computed.
+    From `validation.compile_above` rows on in DuckDB, as far as its SQL says the same, below in Great
+    Expectations. Raises Rejected when an expectation is unknown or cannot be computed.
     """
-    outcome = _validate(spec, partition, rows)
-    rules = pd.Series(pd.NA, index=rows.index, dtype="string")
-    stops = []
-    for single in outcome.results:
-        name = _rule_name(single)
-        if broken := _computation_error(single):
-            raise Rejected(f"{spec.name}.yaml: expectation {name} cannot be computed: {broken}")
-        if single.success:
-            continue
-        if unexpected := single.result.get("unexpected_index_list"):
-            rules.loc[unexpected] = rules.loc[unexpected].fillna(name)
-        else:
-            stops.append(f"{name} (observed {single.result.get('observed_value')})")
-    return Audit(rules, tuple(stops), json.dumps(outcome.to_json_dict()), _page(outcome))
+    rules = build_rules(rows.spec)
+    large = rows.count >= rows.spec.validation.compile_above
+    compiled, rest = duckdb_engine.run([rule for rule in rules if large or rule.has_no_pandas], rows)
+    waiting = [rule for rule in rules if rule.place not in compiled]
+    found = compiled | pandas_engine.run(waiting, rows, partition)
+    return _judge(rows.spec, rules, found, rest if large else {}, whole=not large)
 
 
-def judge_quarantine(spec: DatasetSpec, audit: Audit, rows_in: int, quarantined: int) -> str | None:
+def judge_quarantine(spec: DatasetSpec, stops: Iterable[str], rows: int, quarantined: int) -> str | None:
     """Why the partition must not be published, or None when it may."""
-    if audit.stops:
-        return f"the partition breaks {'; '.join(audit.stops)}"
-    share = quarantined / rows_in
+    if broken := "; ".join(stops):
+        return f"the partition breaks {broken}"
+    share = quarantined / rows if rows else 0.0
     if share > spec.quarantine.max_share:
         return (
-            f"{quarantined} of {rows_in} rows ({share:.1%}) break a rule; "
+            f"{quarantined} of {rows} rows ({share:.1%}) break a rule; "
             f"quarantine.max_share allows {spec.quarantine.max_share:.1%}"
         )
     return None
 
 
-def build_expectations(spec: DatasetSpec) -> list[Any]:
-    """The dataset's expectations as Great Expectations' objects; raises Rejected for a bad one."""
-    from great_expectations.exceptions.exceptions import ExpectationNotFoundError
-    from great_expectations.expectations import registry
-
-    built = []
-    for index, item in enumerate(spec.expectations):
-        name, arguments = item.name, item.arguments
-        try:
-            built.append(registry.get_expectation_impl(name)(**arguments))
-        except ExpectationNotFoundError:
-            known = registry.list_registered_expectation_implementations()
-            raise Rejected(
-                f"{spec.name}.yaml: expectations.{index}: unknown {name!r}{nearest(name, known)}"
-            ) from None
-        except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise Rejected(f"{spec.name}.yaml: expectations.{index}.{name}: {reason}") from None
-    return built
-
-
-def _validate(spec: DatasetSpec, partition: str, rows: pd.DataFrame) -> Any:
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("staging").add_dataframe_asset(spec.name)
-    batch = asset.add_batch_definition_whole_dataframe(partition).get_batch({"dataframe": rows})
-    suite = gx.ExpectationSuite(name=spec.name, expectations=build_expectations(spec))
-    return batch.validate(suite, result_format={"result_format": "COMPLETE"})
+def _judge(
+    spec: DatasetSpec, rules: list[Rule], found: dict[int, Any], rest: dict[int, str], *, whole: bool
+) -> Audit:
+    broken: list[Broken] = []
+    stops: list[str] = []
+    warnings: list[str] = []
+    for rule in rules:
+        outcome, where = found[rule.place]
+        if error := _computation_error(outcome):
+            raise Rejected(f"{spec.name}.yaml: expectation {rule.name} cannot be computed: {error}")
+        if outcome.success:
+            continue
+        if rule.severity == "quarantine":
+            broken.append(Broken(rule.name, where))
+        else:
+            (stops if rule.severity == "stop" else warnings).append(f"{rule.name} ({_observed(outcome)})")
+    engines = {rules[place].name: f"run in Great Expectations: {why}" for place, why in rest.items()}
+    outcomes = [found[rule.place][0] for rule in rules]
+    result, page = _documents(spec, outcomes, engines, whole)
+    return Audit(tuple(broken), tuple(stops), tuple(warnings), engines, result, page)
 
 
-def _page(outcome: Any) -> str:
+def _observed(outcome: Any) -> str:
+    if "observed_value" not in outcome.result and "unexpected_count" in outcome.result:
+        return f"{outcome.result['unexpected_count']} of {outcome.result['element_count']} rows"
+    return f"observed {outcome.result.get('observed_value')}"
+
+
+def _computation_error(outcome: Any) -> str | None:
+    info = outcome.exception_info or {}
+    for item in (info, *info.values()):
+        if isinstance(item, dict) and item.get("raised_exception"):
+            return str(item["exception_message"]).splitlines()[0]
+    return None
+
+
+def _documents(
+    spec: DatasetSpec, outcomes: list[Any], engines: dict[str, str], whole: bool
+) -> tuple[str, str]:
+    """Great Expectations' result and page; of a large partition without the list of all broken rows."""
+    from great_expectations import __version__
+    from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
+    from great_expectations.validator.util import recursively_convert_to_json_serializable
+    from great_expectations.validator.validation_statistics import calc_validation_statistics
 
+    for outcome in outcomes:
+        for name in () if whole else _ALL_ROWS:
+            outcome.result.pop(name, None)
+        # Neither the page nor JSON can show NumPy's values.
+        outcome.success = bool(outcome.success)
+        outcome.result = json.loads(json.dumps(recursively_convert_to_json_serializable(outcome.result)))
+    statistics = calc_validation_statistics(outcomes)
+    outcome = ExpectationSuiteValidationResult(
+        success=statistics.success,
+        results=outcomes,
+        suite_name=spec.name,
+        statistics={
+            "evaluated_expectations": statistics.evaluated_expectations,
+            "successful_expectations": statistics.successful_expectations,
+            "unsuccessful_expectations": statistics.unsuccessful_expectations,
+            "success_percent": statistics.success_percent,
+        },
+        meta={"great_expectations_version": __version__, "engines": engines},
+    )
     content = ValidationResultsPageRenderer().render(outcome)
-    return str(DefaultJinjaPageView().render(content))  # type: ignore[no-untyped-call]
-
-
-def _rule_name(single: Any) -> str:
-    config = single.expectation_config
-    columns: Sequence[str] = [
-        str(config.kwargs[key]) for key in ("column", "column_A", "column_B") if key in config.kwargs
-    ]
-    return f"{config.type}: {', '.join(columns)}" if columns else str(config.type)
-
-
-def _computation_error(single: Any) -> str | None:
-    for info in (single.exception_info or {}).values():
-        if isinstance(info, dict) and info.get("raised_exception"):
-            return str(info["exception_message"]).splitlines()[0]
-    return None
+    page = str(DefaultJinjaPageView().render(content))  # type: ignore[no-untyped-call]
+    return json.dumps(outcome.to_json_dict()), page  # type: ignore[no-untyped-call]

@@ -13,15 +13,18 @@ import numpy as np
 import pandas as pd
 import requests
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import RegisteredModel
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import MlflowException
 from mlflow.models.signature import infer_signature
 
 from include.lifecycle.errors import Transient
 from include.lifecycle.spec.value import Value
 
 _PYFUNC = Path(__file__).with_name("pyfunc_model.py")
+PIN = "data."
+"""Tags of this prefix say which version of a dataset a model was trained on."""
+_PAGE = 1000
 _ANCHOR_SEQ, _ANCHOR_HASH = "ledger_seq", "ledger_hash"
 
 
@@ -89,6 +92,31 @@ class Registry:
             version=str(version.version), run_id=run.info.run_id, experiment_id=experiment.experiment_id
         )
 
+    def mark_irreproducible(self, model: str, run_key: str, why: str) -> str | None:
+        """Tag the version of a training that cannot be repeated any more; None when there is no version."""
+        found = self.find(model, run_key)
+        if found is None:
+            return None
+        with self._answering():
+            for key, value in {"reproducible": "false", "reproducible_why": why}.items():
+                self._client.set_model_version_tag(model, found.version, key, value)
+        return found.version
+
+    def pinned_versions(self) -> dict[str, set[int]]:
+        """The table versions per dataset that models were trained on, of all versions not archived.
+
+        A version is archived by the tag `archived: true` or the stage Archived.
+        """
+        pinned: dict[str, set[int]] = {}
+        with self._answering():
+            for version in self._all_versions():
+                if version.tags.get("archived") == "true" or version.current_stage == "Archived":
+                    continue
+                for tag, value in version.tags.items():
+                    if tag.startswith(PIN):
+                        pinned.setdefault(tag.removeprefix(PIN), set()).add(int(value))
+        return pinned
+
     def set_aliases(self, model: str, aliases: Mapping[str, str | None]) -> None:
         """Point each alias at its version, or nowhere."""
         with self._answering():
@@ -115,6 +143,13 @@ class Registry:
             self._client.set_registered_model_tag(model, _ANCHOR_SEQ, str(seq))
             self._client.set_registered_model_tag(model, _ANCHOR_HASH, digest)
 
+    def _all_versions(self) -> Iterator[ModelVersion]:
+        page = self._client.search_model_versions(max_results=_PAGE)
+        yield from page
+        while page.token:
+            page = self._client.search_model_versions(max_results=_PAGE, page_token=page.token)
+            yield from page
+
     def _registered(self, model: str) -> RegisteredModel | None:
         try:
             return self._client.get_registered_model(model)
@@ -126,7 +161,7 @@ class Registry:
     def _create_model(self, model: str, description: str) -> None:
         try:
             self._client.create_registered_model(model, description=description)
-        except RestException as error:
+        except MlflowException as error:  # RestException, or that of a registry without a server
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 

@@ -27,7 +27,16 @@ class Catalog:
 
     def dataset(self, name: str) -> DatasetSpec:
         """The dataset of that name; raises SpecError when it is unknown or broken."""
-        return self._read("datasets", name, DatasetSpec)
+        dataset = self._read("datasets", name, DatasetSpec)
+        try:
+            check_dataset(dataset, self)
+        except ValueError as error:
+            raise SpecError(f"{self.root / 'datasets' / name}.yaml: {error}") from None
+        return dataset
+
+    def published_columns(self, name: str) -> list[str]:
+        """The columns of a dataset's table, whatever other datasets it names."""
+        return list(self._read("datasets", name, DatasetSpec).published)
 
     def model(self, name: str) -> ModelSpec:
         """The model of that name; raises SpecError when it is unknown, broken or asks too much."""
@@ -77,6 +86,16 @@ def open_catalog() -> Catalog:
     """The specs below PERENNIAL_SPECS, or below this project's `include`."""
     default = Path(__file__).resolve().parents[2]
     return Catalog(Path(os.environ.get("PERENNIAL_SPECS") or default))
+
+
+def check_dataset(dataset: DatasetSpec, catalog: Catalog) -> None:
+    """Raise ValueError or SpecError when a reference names a dataset or a column that is not there."""
+    for index, reference in enumerate(dataset.references):
+        place = f"references.{index}"
+        _require_dataset(reference.dataset, catalog, f"{place}.dataset")
+        known = catalog.published_columns(reference.dataset)
+        for column in reference.columns.values():
+            require_column(column, known, f"{place}.columns of {reference.dataset}")
 
 
 def check_model(model: ModelSpec, catalog: Catalog) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from include.lifecycle.spec.nearest import require_column
 from include.lifecycle.spec.privacy import Drop, Privacy, Pseudonym, Treatment
@@ -37,6 +37,25 @@ class Column(Value):
 
 def _column(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
+
+
+def _in_order(columns: dict[str, Column]) -> list[dict[str, Any]]:
+    """As JSON a list: canonical JSON sorts keys, and the table's columns stand as in the YAML."""
+    return [{"name": name, **column.model_dump(mode="json")} for name, column in columns.items()]
+
+
+def _by_name(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return {item["name"]: {key: item[key] for key in item if key != "name"} for item in value}
+
+
+Columns = Annotated[
+    dict[Identifier, Annotated[Column, BeforeValidator(_column)]],
+    BeforeValidator(_by_name),
+    PlainSerializer(_in_order, when_used="json"),
+    Field(min_length=1),
+]
 
 
 class Schedule(Value):
@@ -84,7 +103,7 @@ class DatasetSpec(Value):
     """How many earlier partitions each scheduled run reads again, for rows that came late."""
     schedule: Schedule
     source: AnySource
-    columns: dict[Identifier, Annotated[Column, BeforeValidator(_column)]] = Field(min_length=1)
+    columns: Columns
     key: tuple[str, ...] = Field(min_length=1)
     """The columns that identify a row; a repeated key keeps the row with the newest event time."""
     event_time: str

@@ -55,11 +55,12 @@ def run(work: Work) -> None:
         model.name, work.call.inputs["predictions"], work.store, start=start - known_after, end=end
     )
     known = count_labels(model, datasets[model.rows], work.call.inputs["rows"], work.store, end)
+    trained_on = trained.counts["rows"] + trained.counts.get("suppressed", 0)
     window = Window(
         start=start,
         end=end,
         version=work.call.inputs["version"],
-        growth=known / trained.counts["rows"] - 1,
+        growth=known / trained_on - 1,
         **_performance(work, trained, predictions, start),
         **_drift(work, trained, predictions[predictions["event_time"] >= pd.Timestamp(start)], start),
     )

@@ -11,6 +11,7 @@ from include.lifecycle.model.gates import Verdict
 from include.lifecycle.model.packaging import FILES
 from include.lifecycle.model.predictor import as_columns
 from include.lifecycle.model.registry import Registry
+from include.lifecycle.spec.value import canonical_json
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.evaluate import specs_of
 from include.lifecycle.steps.running import Work
@@ -75,7 +76,10 @@ def _example(work: Work, trained: Receipt) -> pd.DataFrame:
 
 def _tags(trained: Receipt) -> dict[str, str]:
     versions = {f"data.{name}": str(version) for name, version in trained.call.inputs["versions"].items()}
-    return {"as_of": trained.call.as_of.isoformat(), **versions}
+    tags = {"as_of": trained.call.as_of.isoformat(), **versions}
+    if privacy := trained.results.get("privacy"):
+        tags["privacy"] = canonical_json(privacy).decode()
+    return tags
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, float]:

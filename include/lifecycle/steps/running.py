@@ -47,6 +47,8 @@ def run_step(
     `connections` gives the credentials that a source asks for by name.
     Raises Rejected when this library is not the code that the call names.
     """
+    # As it reads back from the store: a step never sees an order of keys that the run key does not tell.
+    call = Call.model_validate_json(call.canonical)
     if (receipt := find_receipt(call.run_key, store)) is not None:
         return receipt, True
     if call.code != code_hash(call.step):

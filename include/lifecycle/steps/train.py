@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 import pandas as pd
 
+from include.lifecycle.data.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions, read_rows
+from include.lifecycle.data.policies import require_policy
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
 from include.lifecycle.model.packaging import write_package
@@ -38,20 +41,21 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
     """The call that trains a model on what is published now and was known at `as_of`.
 
     The features file goes into the store and its hash into the call. Raises Rejected when a
-    dataset has nothing published.
+    dataset has nothing published, or something that was published under another privacy policy.
     """
+    datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
+    for name, spec in datasets.items():
+        require_policy(spec, versions[name], store)
     specs = {
         "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
         "lookback": model.monitoring.model_dump(mode="json")["lookback"],
-        "datasets": {
-            name: spec.model_dump(mode="json") for name, spec in datasets_of(model, catalog).items()
-        },
+        "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets.items()},
     }
     features = store.keep(catalog.features_path(model).read_bytes())
     return Call(
         step="train",
         spec=specs,
-        inputs={"features": features.model_dump(mode="json"), "versions": pin_versions(model, store)},
+        inputs={"features": features.model_dump(mode="json"), "versions": versions},
         as_of=as_of,
         code=code_hash("train"),
         seed=model.training.seed,
@@ -63,7 +67,7 @@ def fingerprint(call: Call) -> str:
     not what is only said of it."""
     model = {key: value for key, value in call.spec["model"].items() if key not in _ONLY_SAID}
     datasets = {
-        name: [spec["columns"], spec["key"], spec["event_time"]]
+        name: [sorted(spec["columns"], key=itemgetter("name")), spec["key"], spec["event_time"]]
         for name, spec in call.spec["datasets"].items()
     }
     return sha256(canonical_json([model, datasets, call.inputs["features"], call.code, call.seed]))
@@ -74,21 +78,8 @@ def run(work: Work) -> None:
     model = ModelSpec.model_validate(work.call.spec["model"])
     datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
-    as_of, history = work.call.as_of, model.training.history
-    rows = read_rows(
-        model,
-        datasets,
-        work.call.inputs["versions"],
-        work.store,
-        as_of=as_of,
-        since=None if history is None else as_of - history,
-    )
-    end = as_of - label_known_after(model, datasets[model.rows])
-    if rows.empty:
-        raise Rejected(
-            f"{model.name}: no row of {model.rows} has a label that had matured at {as_of:%Y-%m-%d}: "
-            f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
-        )
+    rows, found = _rows(work, model, datasets)
+    end = work.call.as_of - label_known_after(model, datasets[model.rows])
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
     features = compute_features(code, rows, inputs, model.features_file)
@@ -109,25 +100,69 @@ def run(work: Work) -> None:
         work.keep(file.name, file)
     trained.gate.to_parquet(work.folder / "gate.parquet")
     work.keep("gate", work.folder / "gate.parquet")
-    _keep_references(work, rows[EVENT_TIME], features, parse_duration(work.call.spec["lookback"]))
-    _keep_example(work, rows[list(model.inputs)])
+    privacy = privacy_of(datasets, found)
+    lookback = parse_duration(work.call.spec["lookback"])
+    _keep_references(work, rows[EVENT_TIME], features, lookback, private=bool(privacy))
+    _keep_example(work, rows[list(model.inputs)], private=bool(privacy))
     work.counts |= {"rows": len(rows), "gate_rows": len(trained.gate)}
+    if found is not None:
+        work.counts |= {"rows_in": len(rows) + found.suppressed, "suppressed": found.suppressed}
     work.results |= {
         "trees": trained.trees,
         "base_rate": float(rows[LABEL].mean()),
         "newest_event": rows[EVENT_TIME].max().isoformat(),
+        **({"privacy": privacy} if privacy else {}),
     }
 
 
-def _keep_references(work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta) -> None:
+def _rows(
+    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]
+) -> tuple[pd.DataFrame, Anonymous | None]:
+    """The training set, small groups left out where quasi-identifiers are named; never empty."""
+    as_of, history = work.call.as_of, model.training.history
+    quasi = quasi_identifiers(datasets)
+    rows = read_rows(
+        model,
+        datasets,
+        work.call.inputs["versions"],
+        work.store,
+        as_of=as_of,
+        since=None if history is None else as_of - history,
+        grouped_by=quasi,
+    )
+    if rows.empty:
+        raise Rejected(
+            f"{model.name}: no row of {model.rows} has a label that had matured at {as_of:%Y-%m-%d}: "
+            f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
+        )
+    if not quasi:
+        return rows, None
+    found = anonymous(rows, datasets)
+    if found.rows.empty:
+        raise Rejected(
+            f"{model.name}: every row shares its quasi-identifiers with too few others; generalise "
+            f"{', '.join(column for _, column in quasi)} more in the dataset's YAML"
+        )
+    return found.rows, found
+
+
+def _keep_references(
+    work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta, *, private: bool
+) -> None:
+    """The reference and the sample; of private data the sample's columns are shuffled apart, since
+    reports compare them one by one and nobody's row need stay."""
     references = describe(features, event_time, lookback)
     document = {name: item.model_dump(mode="json") for name, item in references.items()}
     work.keep("reference", canonical_json(document))
     sample = features.sample(n=min(SAMPLE_ROWS, len(features)), random_state=work.call.seed)
+    if private:
+        for place, name in enumerate(sample):
+            sample[name] = sample[name].sample(frac=1, random_state=work.call.seed + place).to_numpy()
     sample.to_parquet(work.folder / "sample.parquet", index=False)
     work.keep("sample", work.folder / "sample.parquet")
 
 
-def _keep_example(work: Work, rows: pd.DataFrame) -> None:
-    example = json.loads(rows.tail(5).to_json(orient="records", date_format="iso"))
-    work.keep("example", canonical_json(example))
+def _keep_example(work: Work, rows: pd.DataFrame, *, private: bool) -> None:
+    """A few rows of inputs; of private data one row of each input's most frequent value: nobody's."""
+    example = rows.mode().head(1) if private else rows.tail(5)
+    work.keep("example", canonical_json(json.loads(example.to_json(orient="records", date_format="iso"))))

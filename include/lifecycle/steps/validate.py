@@ -2,55 +2,71 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pyarrow.parquet as pq
-
-from include.lifecycle.data.publishing import newest_per_key, write_bad, write_good
-from include.lifecycle.data.types import typed
+from include.lifecycle.data.bands import judge_bands, judge_references, pin_bands, pin_references
+from include.lifecycle.data.partition_rows import open_rows
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.validation import audit, judge_quarantine
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.running import Work
-from include.lifecycle.store.receipts import Call, Receipt, read_receipt
+from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.receipts import Call
 
 
-def plan(extracted: Receipt) -> Call:
-    """The call that validates what an extraction staged."""
+def plan(spec: DatasetSpec, partition: str, staged: Output, suppressed: int, store: Store) -> Call:
+    """The call that validates what was staged of a partition, whichever extraction staged it.
+
+    Beside the rows it depends on the published partitions before, where there are bands, and on the
+    datasets that references name. Raises Rejected when one of those is empty.
+    """
     return Call(
         step="validate",
-        spec=extracted.call.spec,
-        inputs={"extract": extracted.run_key, "partition": extracted.call.inputs["partition"]},
-        as_of=extracted.call.as_of,
+        spec=spec.model_dump(mode="json"),
+        inputs={
+            "staged": staged.model_dump(mode="json"),
+            "partition": partition,
+            "suppressed": suppressed,
+            "bands": pin_bands(spec, partition, store),
+            "references": pin_references(spec, store),
+        },
+        as_of=calendar_of(spec).named(partition).start,
         code=code_hash("validate"),
     )
 
 
 def run(work: Work) -> None:
-    """Outputs `good`, `bad`, `gx_result`, `gx_page`; counts rows_in = good + quarantined + repeated.
+    """Outputs `good`, `bad`, `gx_result`, `gx_page`.
 
-    The result `stop` says why the partition must not be published, or is None.
+    Counts rows_in = good + quarantined + repeated + suppressed. The result `stop` says why the partition
+    must not be published, or is None; `warnings` are rules that only say so; `engines` are the rules of a
+    large partition that ran in Great Expectations all the same, and why.
     """
-    spec = DatasetSpec.model_validate(work.call.spec)
-    extracted = read_receipt(work.call.inputs["extract"], work.store)
-    staged = work.store.fetch(extracted.outputs["staged"], work.folder / "staged.parquet")
-    rows, broken = typed(spec, staged)
-    found = audit(spec, work.call.inputs["partition"], rows)
-    rules = broken.astype("string").fillna(found.rules)
-    fine = rows[rules.isna()]
-    good = newest_per_key(spec, fine)
+    spec, inputs = DatasetSpec.model_validate(work.call.spec), work.call.inputs
+    partition, suppressed = inputs["partition"], inputs["suppressed"]
+    staged = work.store.fetch(Output.model_validate(inputs["staged"]), work.folder / "staged.parquet")
+    good, bad = work.folder / "good.parquet", work.folder / "bad.parquet"
+    with open_rows(spec, staged, work.folder) as rows:
+        found = audit(rows, partition)
+        lost, findings = judge_references(rows, inputs["references"], work.store)
+        parted = rows.part([*found.broken, *lost], good, bad, work.call.run_key)
+        count = rows.count
+    findings += judge_bands(spec, good, partition, inputs["bands"], work.store)
 
-    write_good(spec, good, work.folder / "good.parquet")
-    written = pq.read_table(staged).take(np.flatnonzero(rules.notna())).to_pandas()
-    write_bad(written, rules.dropna(), work.call.run_key, work.folder / "bad.parquet")
-    work.keep("good", work.folder / "good.parquet")
-    work.keep("bad", work.folder / "bad.parquet")
+    work.keep("good", good)
+    work.keep("bad", bad)
     work.keep("gx_result", found.result.encode())
     work.keep("gx_page", found.page.encode())
-    quarantined = int(rules.notna().sum())
     work.counts |= {
-        "rows_in": len(rows),
-        "good": len(good),
-        "quarantined": quarantined,
-        "repeated": len(fine) - len(good),
+        "rows_in": count + suppressed,
+        "good": parted.good,
+        "quarantined": parted.quarantined,
+        "repeated": parted.repeated,
+        "suppressed": suppressed,
     }
-    work.results["stop"] = judge_quarantine(spec, found, len(rows), quarantined)
+    stops = [*found.stops, *(item.text for item in findings if item.severity == "stop")]
+    work.results["stop"] = judge_quarantine(spec, stops, count, parted.quarantined)
+    work.results["warnings"] = [
+        *found.warnings,
+        *(item.text for item in findings if item.severity == "warn"),
+    ]
+    work.results["engines"] = found.engines

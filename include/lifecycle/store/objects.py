@@ -68,10 +68,33 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def copy_out(self, path: str, file: Path) -> bool:
+        """Copy an object to a file in chunks; False when there is none."""
+        try:
+            with self._people_can_read_errors(path), file.open("wb") as opened:
+                for chunk in obstore.get(self._objects, path):
+                    opened.write(chunk)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, path: str) -> None:
+        """Remove an object, if it is there: for what must be forgotten, or is used no more."""
+        try:
+            with self._people_can_read_errors(path):
+                obstore.delete(self._objects, path)
+        except FileNotFoundError:
+            return
+
     def list(self, prefix: str) -> list[str]:
         """Paths of the objects below a prefix, in order."""
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Path and bytes of each object below a prefix."""
         with self._people_can_read_errors(prefix):
-            return sorted(item["path"] for batch in obstore.list(self._objects, prefix) for item in batch)
+            found = (item for batch in obstore.list(self._objects, prefix) for item in batch)
+            return {item["path"]: item["size"] for item in found}
 
     def keep(self, content: bytes) -> Output:
         """Store bytes under their sha256; an object of that name with other bytes is mended."""
@@ -90,6 +113,11 @@ class Store:
             with self._writing(str(file)):
                 obstore.put(self._objects, object_path(digest), file)
         return output
+
+    def copy_in(self, file: Path, path: str, what: str) -> None:
+        """Write a file as an object of that path, in chunks; `what` it is, for people's errors."""
+        with self._writing(what):
+            obstore.put(self._objects, path, file)
 
     def holds(self, output: Output) -> bool:
         """Whether the store has an object of that name and size; its bytes are not read."""
@@ -130,9 +158,9 @@ class Store:
             raise Tampered(_tampered(output))
         return file
 
-    def table_uri(self, name: str) -> str:
+    def table_uri(self, name: str, folder: str = "tables") -> str:
         """Where the Delta table of that name lies."""
-        return f"{self.uri if '://' in self.uri else Path(self.uri).absolute()}/tables/{name}"
+        return f"{self.uri if '://' in self.uri else Path(self.uri).absolute()}/{folder}/{name}"
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:

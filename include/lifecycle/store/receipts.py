@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -88,6 +89,20 @@ def write_receipt(receipt: Receipt, store: Store) -> Receipt:
     if store.put_if_absent(receipt_path(receipt.run_key), content):
         return receipt
     return read_receipt(receipt.run_key, store)
+
+
+def amend_receipt(receipt: Receipt, store: Store) -> None:
+    """Write a receipt in the place of its older self: only where rows in its outputs must be forgotten."""
+    store.replace(receipt_path(receipt.run_key), _sealed(receipt))
+
+
+def all_receipts(store: Store) -> Iterator[Receipt]:
+    """Every receipt in the store, its outputs unchecked; those that were changed are left out."""
+    for path in store.list("receipts"):
+        try:
+            yield _unsealed(store.get(path), path.removeprefix("receipts/").removesuffix(".json"))
+        except Tampered:
+            continue
 
 
 def find_receipt(run_key: str, store: Store) -> Receipt | None:

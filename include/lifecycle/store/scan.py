@@ -12,6 +12,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     profile = open_profile()
     db = duckdb.connect()
     db.execute("SET TimeZone = 'UTC'")
+    db.execute("SET enable_progress_bar = false")
     db.execute(f"SET memory_limit = '{profile.memory} bytes'")
     # DuckDB cannot count an Arrow dataset's rows beforehand, and would join a year by nested loops.
     db.execute("SET asof_loop_join_threshold = 0")

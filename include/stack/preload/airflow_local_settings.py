@@ -21,7 +21,7 @@ _STEP_MODULES = (
     "evidently.presets",
     *(f"include.lifecycle.steps.{step}" for step in ("publish", "validate", "extract", "train")),
     *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure")),
-    *(f"mlops.operators.{verb}" for verb in ("ingest", "train", "release", "monitor")),
+    *(f"mlops.operators.{verb}" for verb in ("ingest", "requeue", "tables", "train", "release", "monitor")),
     "mlops.documentation",
 )
 

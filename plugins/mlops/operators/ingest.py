@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.spec.catalog import open_catalog
-from mlops.business_time import Context, asked, slot
+from mlops.business_time import Context, asked, is_asked_for, slot
+from mlops.hooks.connections import airflow_connection
 from mlops.links import ValidationLink, page_address
-from mlops.operators.step import StepOperator
+from mlops.operators.step import LifecycleOperator, StepOperator
 
 if TYPE_CHECKING:
     from include.lifecycle.spec.dataset import DatasetSpec
@@ -29,21 +32,61 @@ def partition_of(context: Context, spec: DatasetSpec) -> str:
     return calendar.holding(start).name
 
 
-class ExtractOperator(StepOperator):
-    """Reads a partition from its source into staging."""
+def partitions_of(context: Context, spec: DatasetSpec) -> list[str]:
+    """The partitions that a run reads, oldest first: its own, after the `lookback` before it.
 
-    ui_color = "#d7ecd9"
+    A run that a person asked for, by hand or by a backfill, reads its own alone.
+    """
+    own = partition_of(context, spec)
+    if is_asked_for(context):
+        return [own]
+    calendar = calendar_of(spec)
+    first = datetime.combine(spec.schedule.start, time(), ZoneInfo(spec.timezone))
+    earlier = calendar.before(calendar.named(own), spec.lookback)
+    return [*(item.name for item in earlier if item.start >= first), own]
+
+
+class ListPartitionsOperator(LifecycleOperator):
+    """Says which partitions the run reads: its own, and those before it that may have late rows."""
+
+    ui_color = "#e8e0f5"
 
     def __init__(self, *, dataset: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dataset = dataset
 
+    def perform(self, context: Context) -> list[str]:
+        """Return their names."""
+        return partitions_of(context, open_catalog().dataset(self.dataset))
+
+
+class ExtractOperator(StepOperator):
+    """Reads a partition from its source into staging."""
+
+    ui_color = "#d7ecd9"
+    template_fields: Sequence[str] = ("partition",)
+
+    def __init__(self, *, dataset: str, partition: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset
+        self.partition = partition
+
     def plan(self, context: Context, store: Store) -> Call:
-        """The extraction of the run's partition."""
+        """The extraction of the partition given, else of the run's."""
         from include.lifecycle.steps import extract
 
         spec = open_catalog().dataset(self.dataset)
-        return extract.plan(spec, partition_of(context, spec))
+        partition = self.partition or partition_of(context, spec)
+        return extract.plan(spec, partition, airflow_connection, store)
+
+    def after(self, context: Context, receipt: Receipt, store: Store) -> None:
+        """Say which columns look like personal data and have no treatment."""
+        for column, found in receipt.results.get("personal_data", {}).items():
+            self.log.warning("column %s looks like personal data (%s)", column, found["kind"])
+
+    def summary(self, receipt: Receipt) -> dict[str, Any]:
+        """The partition."""
+        return {"partition": receipt.call.inputs["partition"]}
 
 
 class ValidateOperator(StepOperator):
@@ -59,16 +102,27 @@ class ValidateOperator(StepOperator):
 
     def plan(self, context: Context, store: Store) -> Call:
         """The audit of the extraction before it."""
+        from include.lifecycle.spec.dataset import DatasetSpec
         from include.lifecycle.steps import validate
         from include.lifecycle.store.receipts import read_receipt
 
-        return validate.plan(read_receipt(self.extracted["run_key"], store))
+        extracted = read_receipt(self.extracted["run_key"], store)
+        spec, partition = DatasetSpec.model_validate(extracted.call.spec), extracted.call.inputs["partition"]
+        return validate.plan(
+            spec, partition, extracted.outputs["staged"], extracted.counts["suppressed"], store
+        )
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
-        """Link the audit's page; say what will stop the partition."""
+        """Link the audit's page; say what will stop the partition, and what the audit warns of."""
         self.addresses[ValidationLink] = page_address(receipt.run_key, "gx_page")
+        for warning in receipt.results.get("warnings", ()):
+            self.log.warning("the audit warns: %s", warning)
         if receipt.results["stop"]:
             self.log.warning("the partition will not be published: %s", receipt.results["stop"])
+
+    def summary(self, receipt: Receipt) -> dict[str, Any]:
+        """The partition."""
+        return {"partition": receipt.call.inputs["partition"]}
 
 
 class PublishOperator(StepOperator):
@@ -89,8 +143,8 @@ class PublishOperator(StepOperator):
         from include.lifecycle.store.receipts import read_receipt
 
         validated = read_receipt(self.validated["run_key"], store)
-        partitions = published_table(self.dataset, store).partitions()
-        return publish.plan(validated, partitions.get(validated.call.inputs["partition"]))
+        table = published_table(self.dataset, store)
+        return publish.plan(validated, table.publication(validated.call.inputs["partition"]))
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Tell the asset's readers which table version holds which partition."""

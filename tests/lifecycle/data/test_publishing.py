@@ -1,21 +1,12 @@
 import json
-from pathlib import Path
 
-import duckdb
 import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from include.lifecycle.data.publishing import (
-    newest_per_key,
-    published_table,
-    quarantine_table,
-    write_bad,
-    write_good,
-)
+from include.lifecycle.data.publishing import published_table, quarantine_table
 from include.lifecycle.errors import Rejected
-from include.lifecycle.spec.value import sha256
 from include.lifecycle.steps import extract, publish, validate
 from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.receipts import Receipt
@@ -54,8 +45,10 @@ def _ingest(project: Project, rows: pd.DataFrame, partition: str = "2024-01-01")
     tiny.deliver(project, rows, "trips", partition)
     spec = project.catalog.dataset("trips")
     extracted, _ = run_step(extract.plan(spec, partition), project.store)
-    validated, _ = run_step(validate.plan(extracted), project.store)
-    over = published_table("trips", project.store).partitions().get(partition)
+    staged, suppressed = extracted.outputs["staged"], extracted.counts["suppressed"]
+    call = validate.plan(spec, partition, staged, suppressed, project.store)
+    validated, _ = run_step(call, project.store)
+    over = published_table("trips", project.store).publication(partition)
     published, _ = run_step(publish.plan(validated, over), project.store)
     return validated, published
 
@@ -138,32 +131,3 @@ def test_a_corrected_partition_replaces_the_old_one_and_back_again(project: Proj
     assert set(_table(project)["distance"]) == {77.0}
     _ingest(project, rows)
     assert set(_table(project)["distance"]) == set(rows["distance"])
-
-
-@given(order=st.permutations(range(8)))
-@settings(max_examples=20)
-def test_equal_rows_give_equal_bytes_in_any_order(project: Project, order: list[int]) -> None:
-    spec = project.catalog.dataset("trips")
-    rows = tiny.trips(1, count=8)
-    one, other = project.root / "one.parquet", project.root / "other.parquet"
-    write_good(spec, newest_per_key(spec, rows), one)
-    write_good(spec, newest_per_key(spec, rows.iloc[order]), other)
-    assert sha256(one.read_bytes()) == sha256(other.read_bytes())
-
-
-def test_of_one_key_the_row_with_the_newest_event_time_stays(project: Project) -> None:
-    spec = project.catalog.dataset("trips")
-    rows = pd.concat([tiny.trips(1, count=1)] * 3, ignore_index=True)
-    rows["at"] = pd.to_datetime(["2024-01-02", "2024-01-04", "2024-01-03"], utc=True)
-    assert newest_per_key(spec, rows)["at"].tolist() == [pd.Timestamp("2024-01-04", tz="UTC")]
-
-
-def test_bad_rows_are_written_as_json_with_their_rule(tmp_path: Path) -> None:
-    rows = pd.DataFrame({"a": [1, 2], "at": pd.to_datetime(["2024-01-01", None], utc=True)})
-    file = tmp_path / "bad.parquet"
-    write_bad(rows, pd.Series(["one", "two"]), "key", file)
-    found = duckdb.sql(f"SELECT * FROM read_parquet('{file}')").fetchall()
-    assert [(json.loads(row)["a"], rule, key) for row, rule, key in found] == [
-        (1, "one", "key"),
-        (2, "two", "key"),
-    ]

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.lifecycle.data.types import arrow_schema, typed
+from include.lifecycle.data.partition_rows import open_rows
+from include.lifecycle.data.types import arrow_schema
 from tests.lifecycle.tiny import Project
 
 FINE = {
@@ -19,17 +20,18 @@ FINE = {
 }
 
 
-def _typed(project: Project, tmp_path: Path, **changes: str | None) -> tuple[pd.DataFrame, pd.Series]:
-    file = tmp_path / "staged.parquet"
-    pq.write_table(
-        pa.table({name: pa.array([text], pa.string()) for name, text in {**FINE, **changes}.items()}), file
-    )
-    return typed(project.catalog.dataset("trips"), file)
+def _typed(project: Project, folder: Path, **changes: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """The typed row, and the rules that quarantine names."""
+    cells = {name: pa.array([text], pa.string()) for name, text in {**FINE, **changes}.items()}
+    pq.write_table(pa.table(cells), folder / "staged.parquet")
+    with open_rows(project.catalog.dataset("trips"), folder / "staged.parquet", folder) as rows:
+        rows.part([], folder / "good.parquet", folder / "bad.parquet", "run")
+        return rows.frame(), pq.read_table(folder / "bad.parquet")["rule"].to_pylist()
 
 
 def test_text_gets_its_types(project: Project, tmp_path: Path) -> None:
     rows, broken = _typed(project, tmp_path)
-    assert broken.isna().all()
+    assert broken == []
     assert rows.iloc[0].to_dict() | {"delay": None} == {
         "trip_id": "1",
         "at": pd.Timestamp("2024-01-01 08:00", tz="UTC"),
@@ -59,8 +61,9 @@ def test_text_gets_its_types(project: Project, tmp_path: Path) -> None:
 def test_text_that_has_no_such_type_is_named(
     project: Project, tmp_path: Path, column: str, text: str, kind: str
 ) -> None:
-    _, broken = _typed(project, tmp_path, **{column: text})
-    assert broken.tolist() == [f"type {kind}: {column}"]
+    rows, broken = _typed(project, tmp_path, **{column: text})
+    assert broken == [f"type {kind}: {column}"]
+    assert rows[column].isna().all()
 
 
 @pytest.mark.parametrize(("text", "value"), [("2.0", 2), ("9007199254740993", 9007199254740993), ("-3", -3)])
@@ -68,21 +71,39 @@ def test_whole_numbers_are_integers_however_written(
     project: Project, tmp_path: Path, text: str, value: int
 ) -> None:
     rows, broken = _typed(project, tmp_path, stops=text)
-    assert broken.isna().all()
+    assert broken == []
     assert rows["stops"].tolist() == [value]
 
 
 def test_a_missing_value_breaks_no_type(project: Project, tmp_path: Path) -> None:
     optional = ("city", "distance", "stops", "express", "delay")
     rows, broken = _typed(project, tmp_path, **dict.fromkeys(optional))
-    assert broken.isna().all()
+    assert broken == []
     assert rows[list(optional)].isna().all(axis=None)
+
+
+def test_nan_is_a_missing_number(project: Project, tmp_path: Path) -> None:
+    rows, broken = _typed(project, tmp_path, distance="NaN")
+    assert broken == []
+    assert pq.read_table(tmp_path / "good.parquet")["distance"].null_count == 1
+    assert rows["distance"].isna().all()
 
 
 @pytest.mark.parametrize("column", ["trip_id", "at"])
 def test_a_row_without_key_or_event_time_is_named(project: Project, tmp_path: Path, column: str) -> None:
     _, broken = _typed(project, tmp_path, **{column: None})
-    assert broken.tolist() == [f"missing: {column}"]
+    assert broken == [f"missing: {column}"]
+
+
+def test_a_timestamp_without_an_offset_means_the_datasets_time_zone(project: Project, tmp_path: Path) -> None:
+    project.edit("datasets/trips.yaml", "partition: day", "partition: day\ntimezone: Europe/Berlin")
+    for text, moment in {
+        "2024-01-15 10:00": "2024-01-15 09:00",
+        "2024-07-15 10:00": "2024-07-15 08:00",
+        "2024-07-15T10:00:00Z": "2024-07-15 10:00",
+    }.items():
+        rows, _ = _typed(project, tmp_path, at=text)
+        assert rows["at"].tolist() == [pd.Timestamp(moment, tz="UTC")]
 
 
 def test_the_published_columns_have_the_specs_types(project: Project) -> None:

@@ -16,6 +16,7 @@ from include.lifecycle.errors import Transient
 from include.lifecycle.model.packaging import FILES
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.model.registry import Registered, Registry
+from include.lifecycle.steps.register import _tags
 from include.lifecycle.store.receipts import Receipt, read_receipt
 from tests.lifecycle import tiny
 
@@ -155,7 +156,26 @@ def test_a_model_that_was_never_registered_has_neither_aliases_nor_anchor(mlflow
     assert registry.anchor("unknown") is None
 
 
+def test_the_data_of_every_version_that_is_not_archived_are_pinned(
+    mlflow_world: World, trained: Receipt
+) -> None:
+    registry, client = mlflow_world.registry, mlflow.MlflowClient(mlflow_world.uri)
+    before = registry.pinned_versions()
+    client.create_registered_model("early")
+    for rows, more in ((3, {}), (4, {"archived": "true"}), (5, {}), (6, {"archived": "false"})):
+        tags = {**_tags(trained), "data.trips": str(rows), "data.sky": "1", **more}
+        client.create_model_version("early", source="file:///nowhere", tags=tags)
+    client.transition_model_version_stage("early", "3", "Archived")
+    assert before == {}
+    assert registry.pinned_versions() == {"trips": {3, 6}, "sky": {1}}
+    client.delete_model_version("early", "1")
+    assert registry.pinned_versions() == {"trips": {6}, "sky": {1}}
+    client.delete_registered_model("early")
+
+
 def test_an_mlflow_that_does_not_answer_is_transient() -> None:
     registry = Registry("http://127.0.0.1:9")
     with pytest.raises(Transient, match="start it or wait"):
         registry.find(tiny.MODEL, "0" * 64)
+    with pytest.raises(Transient, match="start it or wait"):
+        registry.pinned_versions()

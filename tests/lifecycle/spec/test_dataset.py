@@ -28,7 +28,7 @@ from tests.lifecycle import tiny
         (
             "- expect_column_values_to_not_be_null: {column: at}",
             "- {}",
-            "expectations.0: one expectation per item",
+            "expectations.0: found {}; allowed: one expectation per item",
         ),
     ],
 )

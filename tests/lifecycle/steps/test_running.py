@@ -2,13 +2,17 @@ from pathlib import Path
 
 import pytest
 
+from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected, Tampered
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.value import canonical_json
 from include.lifecycle.steps import extract, train
 from include.lifecycle.steps.__main__ import main
 from include.lifecycle.steps.running import STEPS, run_step
 from include.lifecycle.store.objects import object_path
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, read_call, receipt_path, write_call
 from tests.lifecycle import tiny
+from tests.lifecycle.ingesting import ingest
 from tests.lifecycle.tiny import MODEL, Project, midnight
 
 
@@ -23,7 +27,7 @@ def test_a_step_leaves_its_call_and_its_receipt(project: Project, call: Call) ->
     assert not adopted
     assert find_receipt(call.run_key, project.store) == receipt
     assert read_call(call.run_key, project.store) == call
-    assert receipt.counts == {"rows_in": 60}
+    assert receipt.counts == {"rows_in": 60, "suppressed": 0}
     assert receipt.started <= receipt.ended
 
 
@@ -147,3 +151,13 @@ def test_the_exit_code_says_that_a_retry_helps(
 def test_every_step_has_a_module_of_its_name() -> None:
     folder = Path(train.__file__).parent
     assert {f"{step}.py" for step in STEPS} <= {file.name for file in folder.iterdir()}
+
+
+def test_a_table_has_its_columns_in_the_order_of_the_yaml(project: Project) -> None:
+    tiny.deliver(project, tiny.trips(3), "trips", "2024-01-03")
+    written = project.catalog.dataset("trips")
+    stored = DatasetSpec.model_validate_json(canonical_json(written.model_dump(mode="json")))
+    ingest(stored, "2024-01-03", project.store)
+    table = published_table("trips", project.store).dataset()
+    assert table is not None
+    assert table.schema.names[: len(written.columns)] == list(written.columns) != sorted(written.columns)

@@ -1,0 +1,152 @@
+"""Rules about a partition beside others: near the ones before it, and found in other datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from include.lifecycle.data.literals import quoted, text
+from include.lifecycle.data.partition_rows import TYPED, Broken, PartitionRows
+from include.lifecycle.data.partitions import calendar_of
+from include.lifecycle.data.publishing import published_table
+from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.rules import Band, Reference, Severity
+from include.lifecycle.store.lake import CONTENT, PARTITION
+from include.lifecycle.store.objects import Store
+from include.lifecycle.store.scan import connect
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that is broken, or that could not be judged, in words."""
+
+    severity: Severity
+    text: str
+
+
+def pin_bands(spec: DatasetSpec, partition: str, store: Store) -> dict[str, str]:
+    """The published partitions before this one that a band looks at, and what each holds."""
+    if not spec.bands:
+        return {}
+    calendar = calendar_of(spec)
+    before = calendar.before(calendar.named(partition), max(band.of_last for band in spec.bands))
+    published = published_table(spec.name, store).partitions()
+    return {item.name: published[item.name] for item in before if item.name in published}
+
+
+def pin_references(spec: DatasetSpec, store: Store) -> dict[str, int]:
+    """The newest version of each dataset that a reference names; raises Rejected when one is empty."""
+    pins = {}
+    for name in sorted({reference.dataset for reference in spec.references}):
+        version = published_table(name, store).version()
+        if version is None:
+            raise Rejected(
+                f"{spec.name}.yaml: references: dataset {name} has no published partition; "
+                f"run {name}.ingest first, then clear this task"
+            )
+        pins[name] = version
+    return pins
+
+
+def judge_bands(
+    spec: DatasetSpec, good: Path, partition: str, pins: Mapping[str, str], store: Store
+) -> list[Finding]:
+    """Compare the rows to publish with the pinned partitions before; what was not judged is a warning.
+
+    Raises Transient when one of those was published anew meanwhile.
+    """
+    if not spec.bands:
+        return []
+    calendar = calendar_of(spec)
+    measured = _measure(spec, good, pins, store)
+    found = []
+    for band in spec.bands:
+        before = calendar.before(calendar.named(partition), band.of_last)
+        earlier = [measured[item.name][band] for item in before if item.name in measured]
+        found.append(_judge(band, measured[""][band], [value for value in earlier if value is not None]))
+    return [finding for finding in found if finding is not None]
+
+
+def _judge(band: Band, value: float | None, earlier: list[float]) -> Finding | None:
+    name = f"band {band.measure}" + (f": {band.column}" if band.column else "")
+    if len(earlier) < band.at_least or value is None:
+        said = f"{name} is not judged: {len(earlier)} of the {band.of_last} partitions before can be compared"
+        return Finding("warn", f"{said}, at_least is {band.at_least}")
+    middle = median(earlier)
+    share = band.measure == "null_share"
+    if abs(value - middle) <= band.within * (1 if share else middle):
+        return None
+    form = ".1%" if share else ",g"
+    near = f"{band.within:{form}}" if share else f"{band.within:.0%}"
+    said = f"{value:{form}}, median of {len(earlier)} partitions before {middle:{form}}, within {near}"
+    return Finding(band.severity, f"{name} ({said})")
+
+
+def _measure(
+    spec: DatasetSpec, good: Path, pins: Mapping[str, str], store: Store
+) -> dict[str, dict[Band, float | None]]:
+    """Each band's measure of each pinned partition, and of the rows to publish under the name ``""``."""
+    values = ", ".join(_measure_of(band) for band in spec.bands)
+    table = published_table(spec.name, store)
+    with connect() as db:
+        rows = db.execute(f"SELECT '', {values} FROM read_parquet({text(str(good))})").fetchall()
+        if pins:
+            db.register("published", table.dataset())
+            pinned = ", ".join(f"({text(name)}, {text(content)})" for name, content in pins.items())
+            rows += db.execute(
+                f"SELECT {PARTITION}, {values} FROM published "
+                f"WHERE ({PARTITION}, {CONTENT}) IN ({pinned}) GROUP BY {PARTITION}"
+            ).fetchall()
+    published = table.partitions()
+    if any(published.get(name) != content for name, content in pins.items()):
+        raise Transient(f"{spec.name}: a partition before was published anew meanwhile; run again")
+    return {name: dict(zip(spec.bands, measures, strict=True)) for name, *measures in rows}
+
+
+def _measure_of(band: Band) -> str:
+    column = quoted(band.column or "")
+    if band.measure == "rows":
+        return "count(*)"
+    if band.measure == "distinct":
+        return f"count(DISTINCT {column})"
+    return f"count(*) FILTER (WHERE {column} IS NULL) / nullif(count(*), 0)"
+
+
+def judge_references(
+    rows: PartitionRows, pins: Mapping[str, int], store: Store
+) -> tuple[list[Broken], list[Finding]]:
+    """Rules whose rows name what another dataset, as published, does not have; and what else follows.
+
+    A row in which one of the columns is missing names nothing.
+    """
+    broken, findings = [], []
+    for place, reference in enumerate(rows.spec.references):
+        lost = _lost(rows, f"lost_{place}", reference, pins[reference.dataset], store)
+        if not lost:
+            continue
+        rule = f"reference: {', '.join(reference.columns)} in {reference.dataset}"
+        if reference.severity == "quarantine":
+            broken.append(Broken(rule, f"_row IN (SELECT _row FROM lost_{place})"))
+        else:
+            findings.append(Finding(reference.severity, f"{rule} ({lost} of {rows.count} rows)"))
+    return broken, findings
+
+
+def _lost(rows: PartitionRows, table: str, reference: Reference, version: int, store: Store) -> int:
+    """How many rows are not found in the other dataset; they are kept as a table."""
+    here = [quoted(column) for column in reference.columns]
+    there = [quoted(column) for column in reference.columns.values()]
+    same = " AND ".join(f"h.{one} = t.{other}" for one, other in zip(here, there, strict=True))
+    present = " AND ".join(f"h.{one} IS NOT NULL" for one in here)
+    rows.db.register("other", published_table(reference.dataset, store).dataset(version))
+    rows.db.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT h._row "
+        f"FROM (SELECT * FROM {TYPED} h WHERE {present}) h "
+        f"ANTI JOIN (SELECT DISTINCT {', '.join(there)} FROM other) t ON {same}"
+    )
+    rows.db.unregister("other")
+    ((count,),) = rows.db.execute(f"SELECT count(*) FROM {table}").fetchall()
+    return int(count)

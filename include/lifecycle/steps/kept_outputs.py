@@ -1,0 +1,129 @@
+"""Which outputs that steps kept hold a person, and how they go."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from include.lifecycle.data.traces import Person, is_parquet
+from include.lifecycle.store.objects import Store, object_path
+from include.lifecycle.store.receipts import Receipt, all_receipts, amend_receipt, receipt_path
+
+_TRAINING = ("train", "evaluate", "register", "measure")
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many objects and receipts went, and how many receipts were amended."""
+
+    objects: int
+    receipts: int
+    amended: int
+
+
+def trainings_on(dataset: str, store: Store) -> list[Receipt]:
+    """The receipts of all trainings that read a dataset."""
+    return [
+        receipt
+        for receipt in all_receipts(store)
+        if receipt.call.step == "train" and dataset in receipt.call.spec["datasets"]
+    ]
+
+
+def remove_outputs(person: Person, dataset: str, store: Store) -> Removed:
+    """Remove every object that holds the person, and the receipts that name one: a rerun makes both again.
+
+    Receipts of trainings stay, as the model does, and name the same gate without the person's rows; their
+    samples have no whole rows. Objects that no receipt names are searched too.
+    """
+    touching, others = _receipts(dataset, store)
+    with tempfile.TemporaryDirectory(prefix="erase-") as folder:
+        scratch = Path(folder)
+        found = _holding(person, _left_alone(dataset, touching, others, store), store, scratch)
+        amended = sum(_amend(receipt, person, found, store, scratch) for receipt in touching)
+    ingested = [receipt for receipt in touching if receipt.call.step not in _TRAINING]
+    found |= {
+        output.sha256
+        for receipt in _naming(ingested, found)
+        for name, output in receipt.outputs.items()
+        if name.startswith("gx_")  # lists of unexpected values: parts of the person's row
+    }
+    doomed = _naming(ingested, found)
+    for digest in sorted(found):
+        store.remove(object_path(digest))
+    for receipt in doomed:
+        store.remove(receipt_path(receipt.run_key))
+    return Removed(len(found), len(doomed), amended)
+
+
+def _left_alone(dataset: str, touching: list[Receipt], others: list[Receipt], store: Store) -> set[str]:
+    """sha256 of objects that hold no rows of the dataset, whatever words are in them: those of other
+    datasets, models and what was measured of them, and features files."""
+    foreign = {output.sha256 for receipt in others for output in receipt.outputs.values()}
+    own: set[str] = set()
+    rowless: set[str] = set()
+    for receipt in touching:
+        for name, output in receipt.outputs.items():
+            by_key = name == "gate" and receipt.call.spec["model"]["rows"] == dataset
+            (rowless if receipt.call.step in _TRAINING and not by_key else own).add(output.sha256)
+    calls = (json.loads(store.get(path) or b"{}") for path in store.list("calls"))
+    features = {call["inputs"]["features"]["sha256"] for call in calls if call.get("step") == "train"}
+    return (foreign | rowless | features) - own
+
+
+def _receipts(dataset: str, store: Store) -> tuple[list[Receipt], list[Receipt]]:
+    """Receipts of steps on the dataset or on models that learned from it, and all others."""
+    receipts = list(all_receipts(store))
+    trained = {
+        receipt.run_key
+        for receipt in receipts
+        if receipt.call.step == "train" and dataset in receipt.call.spec["datasets"]
+    }
+    touching: list[Receipt] = []
+    others: list[Receipt] = []
+    for receipt in receipts:
+        call = receipt.call
+        touches = (
+            call.spec.get("name") == dataset
+            or receipt.run_key in trained
+            or call.inputs.get("train") in trained
+        )
+        (touching if touches else others).append(receipt)
+    return touching, others
+
+
+def _holding(person: Person, left_alone: set[str], store: Store, scratch: Path) -> set[str]:
+    """sha256 of the objects that hold the person."""
+    found, file = set(), scratch / "object"
+    for path in store.list("objects"):
+        digest = path.rpartition("/")[2]
+        if digest not in left_alone and store.copy_out(path, file) and person.is_in(file):
+            found.add(digest)
+    return found
+
+
+def _amend(receipt: Receipt, person: Person, found: set[str], store: Store, scratch: Path) -> bool:
+    """Give a training's receipt the same outputs without the person's rows."""
+    if receipt.call.step != "train":
+        return False
+    outputs = {}
+    for name, output in receipt.outputs.items():
+        whole, rest = scratch / "whole", scratch / "rest"
+        if output.sha256 in found and store.copy_out(object_path(output.sha256), whole) and is_parquet(whole):
+            person.without(whole, rest)
+            outputs[name] = store.keep_file(rest)
+    if outputs:
+        amend_receipt(receipt.model_copy(update={"outputs": receipt.outputs | outputs}), store)
+    return bool(outputs)
+
+
+def _naming(receipts: list[Receipt], found: set[str]) -> list[Receipt]:
+    """Receipts that have one of the objects as an output, or among their call's inputs."""
+    return [
+        receipt
+        for receipt in receipts
+        if found & {output.sha256 for output in receipt.outputs.values()}
+        or any(digest in receipt.call.canonical.decode() for digest in found)
+    ]

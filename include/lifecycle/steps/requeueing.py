@@ -1,0 +1,97 @@
+"""Which partitions go back through validation after a rule was mended, and how each does.
+
+All rows of a partition are validated again, from what its extraction staged, by the rules as they are
+now, and published in its place: so no row is lost, and none appears twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from include.lifecycle.data.partitions import calendar_of
+from include.lifecycle.data.publishing import content_label, published_table, quarantine_table
+from include.lifecycle.errors import Rejected
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.value import Value
+from include.lifecycle.steps import validate
+from include.lifecycle.store.lake import PARTITION
+from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.receipts import Call, Receipt, read_call
+from include.lifecycle.store.scan import connect
+
+
+class Quarantined(Value):
+    """A partition with rows in quarantine."""
+
+    partition: str
+    validated: str
+    """Run key of the audit that put them there."""
+    over: str | None
+    """The partition's newest publication when it was looked up (see `Table.publication`)."""
+
+
+def quarantined_partitions(
+    spec: DatasetSpec, store: Store, partition: str | None = None, rule: str | None = None
+) -> list[Quarantined]:
+    """The partitions with rows in quarantine, in order; of one name, or for one rule, when asked.
+
+    A rule is named as the quarantine table does, or by the expectation alone. Raises Rejected for a
+    name that is no partition's.
+    """
+    if partition is not None:
+        calendar_of(spec).named(partition)
+    rows = quarantine_table(spec.name, store).dataset()
+    if rows is None:
+        return []
+    published = published_table(spec.name, store)
+    with connect() as db:
+        db.register("quarantined", rows)
+        found = db.execute(
+            f"SELECT {PARTITION}, max(run_key) FROM quarantined "
+            f"WHERE ($1 IS NULL OR {PARTITION} = $1) "
+            "AND ($2 IS NULL OR rule = $2 OR starts_with(rule, $2 || ':')) "
+            f"GROUP BY {PARTITION} ORDER BY {PARTITION}",
+            [partition, rule],
+        ).fetchall()
+    return [
+        Quarantined(partition=name, validated=run_key, over=published.publication(name))
+        for name, run_key in found
+    ]
+
+
+def plan_revalidation(spec: DatasetSpec, found: Quarantined, store: Store) -> Call:
+    """The call that validates a partition again by today's rules.
+
+    Raises Rejected when what was staged is gone, or was staged for other columns or treatments.
+    """
+    before = read_call(found.validated, store)
+    again = f"ingest the partition again: {spec.name}.ingest, with {found.partition} in its form"
+    if before.inputs.get("staged") is None:
+        raise Rejected(f"{spec.name} {found.partition} was validated by an older version; {again}")
+    staged = Output.model_validate(before.inputs["staged"])
+    if not store.holds(staged):
+        raise Rejected(f"{spec.name} {found.partition}: what was staged is gone from the store; {again}")
+    if _staged_for(DatasetSpec.model_validate(before.spec)) != _staged_for(spec):
+        raise Rejected(
+            f"{spec.name} {found.partition} was staged for other columns or treatments "
+            f"than {spec.name}.yaml names now; {again}"
+        )
+    return validate.plan(spec, found.partition, staged, before.inputs["suppressed"], store)
+
+
+def check_nobody_published(found: Quarantined, validated: Receipt, store: Store) -> None:
+    """Raise Rejected when the partition was published anew since it was looked up: those rows are newer."""
+    spec = DatasetSpec.model_validate(validated.call.spec)
+    table = published_table(spec.name, store)
+    ours = content_label(spec, validated.outputs["good"].sha256)
+    if table.publication(found.partition) != found.over and table.partitions().get(found.partition) != ours:
+        raise Rejected(
+            f"{spec.name} {found.partition} was ingested again meanwhile; nothing is published. "
+            "Start the DAG again if rows of it are still in quarantine"
+        )
+
+
+def _staged_for(spec: DatasetSpec) -> tuple[Any, Any]:
+    """What a staged file depends on: its columns, their treatments, and the key's connection."""
+    columns = {name: column.privacy for name, column in spec.columns.items()}
+    return columns, spec.privacy and spec.privacy.key

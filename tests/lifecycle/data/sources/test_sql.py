@@ -1,0 +1,137 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from include.lifecycle.data.staging import stage
+from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.store.scan import connect
+from tests.lifecycle.data.sources.reading import dataset, opened, rows_of
+from tests.servers import PASSWORD, Database, only
+
+QUERY = "SELECT city, at, rain FROM sky WHERE at >= %(start)s AND at < %(end)s ORDER BY at"
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    with Database() as database:
+        database.do(
+            "CREATE TABLE sky (city text, at timestamptz, rain numeric)",
+            """INSERT INTO sky VALUES
+            ('BER', '2023-12-31T23:59:59.999999Z', 0),
+            ('BER', '2024-01-01T00:00:00Z', 1.50),
+            ('MUC', '2024-01-01T23:59:59.999999Z', NULL),
+            ('BER', '2024-01-02T00:00:00Z', 9)""",
+            "CREATE TABLE years AS SELECT 'c' || i AS city, '2024-01-01'::timestamptz AS at, i AS rain "
+            "FROM generate_series(1, 30000) AS i",
+            "CREATE ROLE poor LOGIN",
+        )
+        yield database
+
+
+def sql(query: str = QUERY, **more: object) -> DatasetSpec:
+    return dataset({"type": "sql", "connection": "shop", "query": query}, **more)
+
+
+def test_the_bounds_of_the_partition_are_bound_and_values_keep_their_text(database: Database) -> None:
+    assert rows_of(sql(), database.connection()) == [
+        {"city": "BER", "at": "2024-01-01 00:00:00+00", "rain": "1.50"},
+        {"city": "MUC", "at": "2024-01-01 23:59:59.999999+00", "rain": None},
+    ]
+
+
+def test_a_day_of_a_place_begins_at_its_midnight(database: Database) -> None:
+    found = rows_of(sql(timezone="Europe/Berlin"), database.connection())
+    assert [row["at"] for row in found] == ["2024-01-01 00:59:59.999999+01", "2024-01-01 01:00:00+01"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata"])
+def test_a_timestamp_comes_back_from_staging_as_the_same_instant(
+    database: Database, tmp_path: Path, zone: str
+) -> None:
+    spec = sql(
+        "SELECT 'BER' AS city, '2024-01-01T10:00:00.123456Z'::timestamptz AS at, 0.1::float8 AS rain "
+        "WHERE %(start)s < %(end)s",
+        timezone=zone,
+    )
+    stage(spec, opened(spec, only(database.connection())).batches(), tmp_path / "staged")
+    with connect() as db:
+        found = db.sql(
+            f"SELECT \"at\"::TIMESTAMPTZ, rain::DOUBLE FROM read_parquet('{tmp_path}/staged')"
+        ).fetchall()
+    assert found == [(datetime(2024, 1, 1, 10, 0, 0, 123456, UTC), 0.1)]
+
+
+def test_per_cent_signs_quotes_and_a_semicolon_are_no_obstacle(database: Database) -> None:
+    query = 'SELECT \'a%%\' AS "100%%", \'it\'\'s\' AS "of ""all""" WHERE %(start)s < %(end)s -- really\n;'
+    assert rows_of(sql(query), database.connection()) == [{"100%": "a%", 'of "all"': "it's"}]
+
+
+def test_many_rows_come_in_small_batches(database: Database) -> None:
+    query = "SELECT * FROM years WHERE at >= %(start)s AND at < %(end)s"
+    batches = list(opened(sql(query), only(database.connection())).batches())
+    assert sum(batch.num_rows for batch in batches) == 30_000
+    assert max(batch.num_rows for batch in batches) <= 5_000
+
+
+def test_no_rows_still_show_the_columns(database: Database) -> None:
+    (batch,) = opened(sql(), only(database.connection()), "2030-01-01").batches()
+    assert (batch.num_rows, batch.schema.names) == (0, ["city", "at", "rain"])
+
+
+def test_a_query_cannot_write(database: Database) -> None:
+    writing = (
+        "WITH gone AS (DELETE FROM sky WHERE at >= %(start)s AND at < %(end)s RETURNING *) SELECT * FROM gone"
+    )
+    with pytest.raises(Rejected):
+        rows_of(sql(writing), database.connection())
+    with pytest.raises(Rejected, match="read-only transaction"):
+        rows_of(sql("SELECT lo_create(0) AS c WHERE %(start)s < %(end)s"), database.connection())
+    assert len(rows_of(sql(), database.connection())) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("SELECT town FROM sky WHERE at >= %(start)s AND at < %(end)s", 'column "town" does not exist'),
+        ("SELEKT 1 WHERE %(start)s < %(end)s", "syntax error"),
+        ("SELECT 1/(at - at) FROM sky WHERE at < %(end)s AND %(start)s IS NOT NULL", "does not exist"),
+        ("SELECT city, city FROM sky WHERE %(start)s < %(end)s", 'column reference "city" is ambiguous'),
+        ("SELECT 1 / (rain - 9) AS c FROM sky WHERE %(start)s < %(end)s", "division by zero"),
+    ],
+)
+def test_a_query_that_postgresql_refuses_is_rejected_with_its_reason(
+    database: Database, query: str, reason: str
+) -> None:
+    with pytest.raises(Rejected, match=r"PostgreSQL refuses source\.query") as caught:
+        rows_of(sql(query), database.connection())
+    assert reason in str(caught.value)
+    assert "mend the query" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_user_without_rights_is_rejected(database: Database) -> None:
+    with pytest.raises(Rejected, match=r"permission denied for table sky.*user's rights"):
+        rows_of(sql(), database.connection("poor"))
+
+
+def test_a_user_who_is_not_there_is_rejected_and_the_password_never_shown(database: Database) -> None:
+    with pytest.raises(Rejected, match=r"refused .*Admin, Connections") as caught:
+        rows_of(sql(), database.connection("ghost"))
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_database_that_is_down_is_transient() -> None:
+    with Database() as database:
+        gone = database.connection()
+    with pytest.raises(Transient, match=r"no answer .*retry when it is back"):
+        rows_of(sql(), gone)
+
+
+def test_another_kind_of_database_is_rejected(database: Database) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(Rejected, match="is of type 'mysql'; a sql source needs postgres"):
+        rows_of(sql(), replace(database.connection(), conn_type="mysql"))

@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from mlops.operators.ingest import ExtractOperator, PublishOperator, ValidateOperator
+from mlops.operators.requeue import RepublishOperator, RevalidateOperator, SelectQuarantinedOperator
+
+from tests.lifecycle import tiny
+from tests.lifecycle.tiny import Project
+from tests.plugins.contexts import context_of, day_of
+
+DATASET = Asset("trips", uri="perennial://dataset/trips")
+BROKEN = ("value_set: [BER, MUC, OSL]", "value_set: [BER, MUC]")
+
+
+@pytest.fixture
+def quarantined(project: Project) -> Project:
+    """A day with rows in quarantine, which a rule forbade by mistake."""
+    project.edit("datasets/trips.yaml", *BROKEN)
+    tiny.deliver(project, tiny.trips(3), "trips", "2024-01-03")
+    extracted = ExtractOperator(task_id="extract", dataset="trips").execute(day_of(3))
+    validated = ValidateOperator(task_id="validate", extracted=extracted).execute(day_of(3))
+    PublishOperator(task_id="publish", dataset="trips", validated=validated).execute(day_of(3))
+    return project
+
+
+def _context(**asked: str) -> dict[str, Any]:
+    return context_of(dag_id="trips.requeue", **{"rule": None, **asked})
+
+
+def _select(**asked: str) -> list[dict[str, Any]]:
+    select = SelectQuarantinedOperator(task_id="select", dataset="trips")
+    found: list[dict[str, Any]] = select.execute(_context(**asked))
+    return found
+
+
+def test_a_mended_rule_brings_the_rows_back_and_tells_the_assets_readers(quarantined: Project) -> None:
+    quarantined.edit("datasets/trips.yaml", *reversed(BROKEN))
+    (found,) = _select()
+    context = _context()
+    validated = RevalidateOperator(task_id="validate", dataset="trips", found=found).execute(context)
+    publish = RepublishOperator(
+        task_id="publish", dataset="trips", found=found, validated=validated, outlets=[DATASET]
+    )
+    published = publish.execute(context)
+    assert (published["counts"]["published"], published["counts"]["quarantined"]) == (60, 0)
+    extra = context["outlet_events"][DATASET].extra
+    assert extra == {"table_version": published["version"], "partition": "2024-01-03"}
+    with pytest.raises(AirflowSkipException, match="trips: no row is in quarantine"):
+        _select()
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"partition": "2024-01-04"}, "no row of 2024-01-04 is in quarantine"),
+        ({"rule": "expect_nothing"}, "no row is in quarantine that breaks 'expect_nothing'"),
+    ],
+)
+def test_where_nothing_waits_the_run_is_skipped_with_a_sentence(
+    quarantined: Project, asked: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(AirflowSkipException, match=sentence):
+        _select(**asked)
+
+
+def test_a_partition_that_is_no_name_fails_without_a_retry(quarantined: Project) -> None:
+    with pytest.raises(AirflowFailException, match="is written like 2013-01-31"):
+        _select(partition="tomorrow")
