@@ -29,7 +29,7 @@ def check() -> list[str]:
 
 
 def _check_dataset(catalog: Catalog, name: str) -> None:
-    from include.lifecycle.data.suite import build_rules
+    from include.lifecycle.data.validation.suite import build_rules
 
     build_rules(catalog.dataset(name))
 

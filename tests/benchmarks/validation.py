@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 from include.lifecycle.data.partition_rows import open_rows
-from include.lifecycle.data.validation import audit
+from include.lifecycle.data.validation.audit import audit
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.store.scan import connect
 from tests.benchmarks.figures import Figure, at_least, at_most, plain, print_figures

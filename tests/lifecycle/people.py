@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from include.lifecycle.data.pseudonyms import keys_of
+from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.catalog import open_catalog

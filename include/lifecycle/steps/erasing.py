@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from include.lifecycle.data.erased import folder_of, remember
-from include.lifecycle.data.pseudonyms import Keys, keys_of
+from include.lifecycle.data.privacy.erased import folder_of, remember
+from include.lifecycle.data.privacy.pseudonyms import Keys, keys_of
+from include.lifecycle.data.privacy.traces import Person
 from include.lifecycle.data.publishing import published_table, quarantine_table
-from include.lifecycle.data.traces import Person
 from include.lifecycle.errors import Rejected
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.decisions import Actor

@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from include.lifecycle.data.partitions import calendar_of
-from include.lifecycle.data.personal_data import find_personal_data, is_looked_for, judge_personal_data
+from include.lifecycle.data.privacy.personal_data import (
+    find_personal_data,
+    is_looked_for,
+    judge_personal_data,
+)
+from include.lifecycle.data.privacy.treatment import treatment_inputs, treatment_of
 from include.lifecycle.data.sources import module_hash, open_source
 from include.lifecycle.data.staging import stage
-from include.lifecycle.data.treatment import treatment_inputs, treatment_of
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.steps.code import code_hash

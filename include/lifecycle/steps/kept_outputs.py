@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.lifecycle.data.traces import Person, is_parquet
+from include.lifecycle.data.privacy.traces import Person, is_parquet
 from include.lifecycle.store.objects import Store, object_path
 from include.lifecycle.store.receipts import Receipt, all_receipts, amend_receipt, receipt_path
 

@@ -8,9 +8,9 @@ from operator import itemgetter
 
 import pandas as pd
 
-from include.lifecycle.data.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions, read_rows
-from include.lifecycle.data.policies import require_policy
+from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
+from include.lifecycle.data.privacy.policies import require_policy
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
 from include.lifecycle.model.packaging import write_package

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from include.lifecycle.data.bands import judge_bands, judge_references, pin_bands, pin_references
 from include.lifecycle.data.partition_rows import open_rows
 from include.lifecycle.data.partitions import calendar_of
-from include.lifecycle.data.validation import audit, judge_quarantine
+from include.lifecycle.data.validation.audit import audit, judge_quarantine
+from include.lifecycle.data.validation.bands import judge_bands, judge_references, pin_bands, pin_references
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.running import Work

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from include.lifecycle.data.maintenance import maintain
-from include.lifecycle.data.pseudonyms import keys_of
+from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.data.publishing import published_table, quarantine_table
 from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.model.packaging import FILES

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from include.lifecycle.data.partition_rows import PartitionRows, open_rows
-from include.lifecycle.data.suite import build_rules
-from include.lifecycle.data.validation import Audit, audit, judge_quarantine
+from include.lifecycle.data.validation.audit import Audit, audit, judge_quarantine
+from include.lifecycle.data.validation.suite import build_rules
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from tests.lifecycle import tiny

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.lifecycle.data.erased import remember
-from include.lifecycle.data.pseudonyms import keys_of
-from include.lifecycle.data.treatment import treatment_inputs, treatment_of, treatments
+from include.lifecycle.data.privacy.erased import remember
+from include.lifecycle.data.privacy.pseudonyms import keys_of
+from include.lifecycle.data.privacy.treatment import treatment_inputs, treatment_of, treatments
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.store.connections import Connection

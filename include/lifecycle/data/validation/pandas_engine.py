@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from include.lifecycle.data.partition_rows import PartitionRows
-from include.lifecycle.data.suite import Rule
+from include.lifecycle.data.validation.suite import Rule
 
 
 def run(rules: Sequence[Rule], rows: PartitionRows, partition: str) -> dict[int, tuple[Any, str]]:

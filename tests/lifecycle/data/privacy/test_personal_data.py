@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from stdnum import luhn
 
-from include.lifecycle.data.personal_data import Finding, find_personal_data
+from include.lifecycle.data.privacy.personal_data import Finding, find_personal_data
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.dataset import DatasetSpec
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.lifecycle.data.anonymity import anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.point_in_time import read_rows
+from include.lifecycle.data.privacy.anonymity import anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from tests.lifecycle import tiny

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from include.lifecycle.data.point_in_time import GROUP
+from include.lifecycle.data.privacy.treatment import treatments
 from include.lifecycle.data.publishing import policy_hash
-from include.lifecycle.data.treatment import treatments
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.privacy import Privacy

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from include.lifecycle.data.literals import NUMERIC, NotCompiled, literal, quoted, text
-from include.lifecycle.data.regexes import Untranslatable, translate
+from include.lifecycle.data.validation.regexes import Untranslatable, translate
 from include.lifecycle.spec.dataset import ColumnType
 
 Columns = Mapping[str, ColumnType]

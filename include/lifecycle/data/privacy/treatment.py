@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.lifecycle.data.erased import Sieve, erased, fingerprint
-from include.lifecycle.data.pseudonyms import keys_of
+from include.lifecycle.data.privacy.erased import Sieve, erased, fingerprint
+from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import Column, DatasetSpec
 from include.lifecycle.spec.privacy import Drop, Generalise, Pseudonym

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from include.lifecycle.data import duckdb_engine, pandas_engine
 from include.lifecycle.data.partition_rows import Broken, PartitionRows
-from include.lifecycle.data.suite import Rule, build_rules
+from include.lifecycle.data.validation import duckdb_engine, pandas_engine
+from include.lifecycle.data.validation.suite import Rule, build_rules
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from include.lifecycle.data.conditions import condition
-from include.lifecycle.data.expectations import SHOWN, Compute, Scan, compute
 from include.lifecycle.data.literals import NotCompiled
 from include.lifecycle.data.partition_rows import PartitionRows
-from include.lifecycle.data.suite import Rule
+from include.lifecycle.data.validation.conditions import condition
+from include.lifecycle.data.validation.expectations import SHOWN, Compute, Scan, compute
+from include.lifecycle.data.validation.suite import Rule
 
 _Asked = dict[str, tuple[Any, Compute]]
 """By a metric's name, how Great Expectations configures it, and its value, later."""

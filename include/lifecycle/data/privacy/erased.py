@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.lifecycle.data.pseudonyms import Key, Keys
+from include.lifecycle.data.privacy.pseudonyms import Key, Keys
 from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.store.objects import Store
 

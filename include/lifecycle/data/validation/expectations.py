@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.lifecycle.data.conditions import Condition, condition, in_set
 from include.lifecycle.data.literals import NUMERIC, NotCompiled, literal, quoted
 from include.lifecycle.data.partition_rows import TYPED
+from include.lifecycle.data.validation.conditions import Condition, condition, in_set
 from include.lifecycle.spec.dataset import ColumnType
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from include.lifecycle.data import duckdb_engine, pandas_engine
 from include.lifecycle.data.partition_rows import PartitionRows, open_rows
-from include.lifecycle.data.suite import Rule, build_rules
+from include.lifecycle.data.validation import duckdb_engine, pandas_engine
+from include.lifecycle.data.validation.suite import Rule, build_rules
 from include.lifecycle.spec.dataset import DatasetSpec
 from tests.lifecycle.tiny import Project
 
