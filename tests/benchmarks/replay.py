@@ -13,6 +13,7 @@ than the rest.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -158,7 +159,8 @@ def compare(year: Year) -> list[Figure]:
     Side by side, one process each: a training uses one thread.
     """
     started = time.perf_counter()
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks of the store's threads
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=fresh) as pool:
         weekly, *others = (pool.submit(schedule, year.store.uri, name) for name in reversed(SCHEDULES))
         governed = pool.submit(governor, year.store.uri).result()
         fixed = [*(other.result() for other in reversed(others)), weekly.result()]

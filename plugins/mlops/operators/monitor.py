@@ -44,7 +44,7 @@ class MeasureOperator(StepOperator):
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """The window's end, and its metrics."""
         window = receipt.results["window"]
-        metrics = {name: round(item["value"], 5) for name, item in window["metrics"].items()}
+        metrics = {name: round(value, 5) for name, value in window["metrics"].items()}
         return {"end": window["end"], "version": window["version"], **metrics}
 
 

@@ -26,7 +26,7 @@ def champion(world: Project) -> Receipt:
     return trained
 
 
-def _serve(world: Project, trained: Receipt, days: range, **changes: Any) -> int:
+def serve(world: Project, trained: Receipt, days: range, **changes: Any) -> int:
     """Log the champion's answers about some days' trips; returns how many."""
     folder = world.root / "served"
     folder.mkdir()
@@ -64,7 +64,7 @@ def _measure(world: Project, slot: datetime) -> Window:
 def test_a_window_is_measured_on_what_was_served_and_on_labels_that_matured_in_it(
     world: Project, champion: Receipt
 ) -> None:
-    _serve(world, champion, range(19, 25))
+    serve(world, champion, range(19, 25))
     window = _measure(world, midnight(24))
     assert (window.start, window.end) == (midnight(21), midnight(24))
     trips = pd.concat([tiny.trips(day) for day in range(19, 25)])
@@ -79,7 +79,7 @@ def test_a_window_is_measured_on_what_was_served_and_on_labels_that_matured_in_i
 
 
 def test_a_moved_input_shows_as_drift_of_its_feature(world: Project, champion: Receipt) -> None:
-    _serve(world, champion, range(21, 25), distance=5000.0)
+    serve(world, champion, range(21, 25), distance=5000.0)
     window = _measure(world, midnight(24))
     assert max(window.drift, key=lambda name: window.drift[name]) == "distance"
     assert window.drift["distance"] > 1
@@ -96,7 +96,7 @@ def test_without_predictions_a_window_is_empty_and_has_no_report(world: Project,
 def test_a_window_whose_labels_are_all_equal_is_still_measured(world: Project, champion: Receipt) -> None:
     for day in range(19, 25):
         tiny.put(world, "trips", f"{midnight(day):%Y-%m-%d}", tiny.trips(day).assign(delay=0.0))
-    _serve(world, champion, range(19, 25))
+    serve(world, champion, range(19, 25))
     window = _measure(world, midnight(24))
     assert window.labelled > 0
     assert window.skill is None
@@ -106,7 +106,7 @@ def test_a_window_whose_labels_are_all_equal_is_still_measured(world: Project, c
 def test_a_version_is_judged_on_labels_only_once_it_answered_for_the_whole_window(world: Project) -> None:
     young = tiny.train_as_of(world, midnight(22))
     tiny.crown(world, young, "1")
-    _serve(world, young, range(22, 25))
+    serve(world, young, range(22, 25))
     window = _measure(world, midnight(24))
     assert window.rows > 0
     assert window.labelled == 0
@@ -193,7 +193,7 @@ def test_a_corrected_window_replaces_its_first_verdict(project: Project) -> None
 
 
 def test_the_step_measures_what_the_call_names_and_nothing_newer(world: Project, champion: Receipt) -> None:
-    _serve(world, champion, range(21, 25))
+    serve(world, champion, range(21, 25))
     state = world.state().champion
     assert state is not None
     call = measure.plan(world.catalog.model(MODEL), state, midnight(24), world.store)

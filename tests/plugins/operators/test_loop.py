@@ -26,7 +26,7 @@ from include.lifecycle.release.document import read_release, write_release
 from include.lifecycle.release.reconcile import release_document
 from include.lifecycle.store.receipts import read_receipt, write_receipt
 from tests.lifecycle import tiny
-from tests.lifecycle.steps.test_watching import measured_window
+from tests.lifecycle.steps.test_watching import measured_window, serve
 from tests.lifecycle.tiny import MODEL, Project, midnight
 from tests.plugins.contexts import context_of, day_of
 
@@ -168,6 +168,17 @@ def test_a_window_is_measured_judged_and_tells_nobody_unless_it_leads_to_retrain
         govern.execute(context)
     assert len(context["outlet_events"]) == 0
     assert world.state().windows[-1].end == midnight(24)
+
+
+def test_a_window_of_labelled_predictions_tells_its_metrics_and_links_its_report(world: Project) -> None:
+    trained = tiny.train_as_of(world, midnight(19))
+    tiny.crown(world, trained, "1")
+    serve(world, trained, range(19, 24))
+    measure = MeasureOperator(task_id="measure", model=MODEL)
+    measured = measure.execute(day_of(23, dag_id="late.monitor"))
+    assert 0 < measured["brier"] < 1
+    assert 0 < measured["auc"] <= 1
+    assert measure.addresses[ReportLink].endswith("/report")
 
 
 def test_bad_windows_wake_the_training_with_as_of_and_reason(world: Project) -> None:
