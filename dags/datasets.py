@@ -18,7 +18,7 @@ from mlops.operators.ingest import (
     PublishOperator,
     ValidateOperator,
 )
-from mlops.operators.requeue import RepublishOperator, RevalidateOperator, SelectQuarantinedOperator
+from mlops.operators.requeue import RevalidateOperator, SelectQuarantinedOperator
 
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.errors import SpecError
@@ -138,12 +138,11 @@ def requeue(spec: DatasetSpec) -> DAG:
                 map_index_template="{{ task.found['partition'] }}",
                 doc_md="Audits all rows of the partition again, from what was staged, by today's rules.",
             )
-            RepublishOperator(
+            PublishOperator(
                 task_id="publish",
                 dataset=spec.name,
-                found=found,
                 validated=validate.output,
-                map_index_template="{{ task.found['partition'] }}",
+                map_index_template="{{ task.validated['partition'] }}",
                 outlets=[published(spec)],
                 doc_md="Replaces the partition, and its rows in quarantine.",
             )

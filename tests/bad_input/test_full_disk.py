@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from include.lifecycle.data.publishing import publish, published_table
@@ -81,6 +82,21 @@ def test_a_step_without_scratch_space_says_so_and_its_retry_converges(
     assert read_receipt(call.run_key, project.store).counts == {"rows_in": 600, "suppressed": 0}
     project.deliver(partition)
     project.ingest_as(control, partition)
+
+
+def test_an_audit_without_scratch_space_says_so_and_its_retry_converges(project: Project) -> None:
+    """What was staged fits into the scratch folder; the bad rows as JSON do not."""
+    partition = source.day(10)
+    rows = pd.concat([source.trips(partition, rows=600)] * 40).sample(frac=1, random_state=1)
+    rows = rows.assign(trip=range(len(rows)), refund="unknown")
+    project.deliver(partition, source.text_of(rows))
+    extracted = tasks.extract(partition)
+    staged = read_receipt(extracted["run_key"], project.store).outputs["staged"]
+    with project.unharmed(), refused(Transient, "validate: no space left in", CURE), room_for(staged.size):
+        tasks.validate(extracted)
+    receipt = read_receipt(tasks.validate(extracted)["run_key"], project.store)
+    assert receipt.counts["quarantined"] == 24_000
+    assert receipt.outputs["bad"].size > staged.size
 
 
 @pytest.mark.parametrize("size", [100, 3_000, 6_000, 15_000])

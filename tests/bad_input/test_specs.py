@@ -81,7 +81,7 @@ def edited(old: str, new: str) -> bytes:
         (edited("  zone: string", "  zone: string\n  zone: number"), "key 'zone' is written twice"),
         (edited("%d}", "%d}{x}"), "{x}.csv.gz' may name {partition:%Y-%m-%d} alone"),
         (edited("{partition:%Y-%m-%d}", "{partition[0]}"), "may name {partition:%Y-%m-%d} alone"),
-        (edited("%Y-%m-%d", "%Y-%m"), "names one file for several partitions of a day"),
+        (edited("%Y-%m-%d", "%Y-%m"), "names the same rows for several partitions of a day"),
         (edited("{column: zone}", "{column: zon}"), "unknown column 'zon'; did you mean 'zone'?"),
         (edited("key: [trip]", "key: [tripp]"), "key: unknown column 'tripp'; did you mean 'trip'?"),
         (edited("seats: integer", "seats: integr"), "columns.seats.type: found 'integr'; allowed: 'string'"),

@@ -22,18 +22,13 @@ def ingest(
     `enter` is told which step begins.
     """
     enter("extract")
+    over = published_table(spec.name, store).publication(partition)
     extracted, _ = run_step(extract.plan(spec, partition, store=store), store)
     enter("validate")
     staged, suppressed = extracted.outputs["staged"], extracted.counts["suppressed"]
     validated, _ = run_step(validate.plan(spec, partition, staged, suppressed, store), store)
     enter("publish")
-    return publish_audited(validated, store)
-
-
-def publish_audited(validated: Receipt, store: Store) -> Receipt:
-    """Publish what an audit passed, over what is published now."""
-    table, partition = published_table(validated.call.spec["name"], store), validated.call.inputs["partition"]
-    return run_step(publish.plan(validated, table.publication(partition)), store)[0]
+    return run_step(publish.plan(validated, over, store), store)[0]
 
 
 def fates(receipt: Receipt) -> int:

@@ -48,7 +48,7 @@ def connections_with(*, login: str = "k1", password: str = KEY, **retired: str) 
     def find(name: str) -> Connection:
         if name != "people":
             raise Rejected(f"connection {name!r}: not found")
-        return Connection(login=login, password=password, extra={"keys": retired})
+        return Connection(login=login, password=password, extra={"secret_keys": retired})
 
     return find
 
@@ -104,7 +104,7 @@ def ingest_delivered(
     staged, suppressed = extracted.outputs["staged"], extracted.counts["suppressed"]
     validated, _ = run_step(validate.plan(spec, partition, staged, suppressed, store), store, known)
     over = published_table("trips", store).publication(partition)
-    published, _ = run_step(publish.plan(validated, over), store, known)
+    published, _ = run_step(publish.plan(validated, over, store), store, known)
     return extracted, validated, published
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-HEADER = "trip_id,at,city,distance,stops,express,delay"
+HEADER = "trip_id,at,city,distance,stops,express,delay,rider"
+ERASED = "ada@example.org"
+"""Who was erased before anything arrived: their rows go nowhere."""
 ROWS = 400
 Row = tuple[str, str, float]
 """Key, event time and distance of a published row."""
@@ -21,6 +23,7 @@ class Delivery:
     published: frozenset[Row]
     quarantined: int
     repeated: int
+    suppressed: int
 
     @property
     def counts(self) -> dict[str, int]:
@@ -30,6 +33,7 @@ class Delivery:
             "published": len(self.published),
             "quarantined": self.quarantined,
             "repeated": self.repeated,
+            "suppressed": self.suppressed,
         }
 
 
@@ -37,18 +41,25 @@ def delivery(seed: int, partition: str, revision: int) -> Delivery:
     """The same delivery for the same seed, partition and revision, in any process."""
     draw = random.Random(f"{seed} {partition} {revision}")
     newest: dict[str, Row] = {}
-    lines, bad, repeated = [], 0, 0
+    lines, bad, repeated, suppressed = [], 0, 0, 0
     for key, at, kind in _drawn(draw, partition):
         distance = draw.randint(10, 9990) / 10
         city = "XXX" if kind == "bad" else "BER"
-        lines.append(f"{key},{at},{city},{distance},1,true,3")
+        lines.append(f"{key},{at},{city},{distance},1,true,3,{(rider := _rider(draw))}")
+        if rider == ERASED:
+            suppressed += 1
+            continue
         if kind == "bad":
             bad += 1
             continue
         repeated += key in newest
         newest[key] = max(newest.get(key, (key, "", 0.0)), (key, at, distance), key=lambda row: row[1])
     draw.shuffle(lines)
-    return Delivery(tuple(lines), frozenset(newest.values()), bad, repeated)
+    return Delivery(tuple(lines), frozenset(newest.values()), bad, repeated, suppressed)
+
+
+def _rider(draw: random.Random) -> str:
+    return ERASED if draw.random() < 0.05 else f"rider{draw.randint(1, 20)}@example.org"
 
 
 def _drawn(draw: random.Random, partition: str) -> Iterator[tuple[str, str, str]]:

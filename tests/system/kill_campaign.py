@@ -88,13 +88,14 @@ class Runner:
         return not self.ended
 
     def kill(self) -> str | None:
-        """End the process at once; returns the step that it was in, or None when it had ended."""
+        """End the process at once; returns the step that it was in, or None before the first and after
+        the last."""
         stage = self.stage[0]
         os.kill(self.pid, signal.SIGKILL)
         _, self.status = os.waitpid(self.pid, 0)
-        if os.WIFEXITED(self.status) or stage == DONE:
+        if os.WIFEXITED(self.status) or stage in (0, DONE):
             return None
-        return STEPS[max(stage, 1) - 1]
+        return STEPS[stage - 1]
 
     def _enter(self, stage: int) -> None:
         self.stage[0] = stage
@@ -169,13 +170,20 @@ class Campaign:
         for partition in PARTITIONS[:2]:
             self._measure(partition)
         reader = forked(lambda: watch(self.seed, self.revisions, stop, looks))
-        while self.hits.total() < self.kills or self.rounds < len(PARTITIONS):
+        while not self._is_enough:
             self._round(PARTITIONS[self.rounds % len(PARTITIONS)])
         stop[0] = 1
         _, status = os.waitpid(reader, 0)
         if status:
             raise RuntimeError("the reader saw half a partition")
         self.looks = int.from_bytes(looks[0:4], "big")
+
+    @property
+    def _is_enough(self) -> bool:
+        """Enough kills, some of them in each step; a step that is never hit ends it as well."""
+        if self.hits.total() < self.kills or self.rounds < len(PARTITIONS):
+            return False
+        return set(self.hits) == set(STEPS) or self.hits.total() > 3 * self.kills
 
     def _measure(self, partition: str) -> None:
         """How long each step takes with two runners at once; the last measure stands."""
@@ -211,11 +219,14 @@ class Campaign:
             return
         time.sleep(delay)
         for victim in victims:
-            if runners[victim].ended or (step := runners[victim].kill()) is None:
+            runner = runners[victim]
+            step = None if runner.ended else runner.kill()
+            if step is None:
                 self.missed += 1
             else:
                 self.hits[step] += 1
-                runners[victim] = Runner(runners[victim].partition).start()
+            if runner.status is not None and os.WIFSIGNALED(runner.status):
+                runners[victim] = Runner(runner.partition).start()
 
 
 def _both_end(*runners: Runner) -> None:

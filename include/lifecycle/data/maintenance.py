@@ -22,6 +22,8 @@ class Upkeep(Value):
     files_after: int
     expired_rows: int = 0
     """Rows that had been in quarantine for longer than allowed."""
+    expired_outputs: int = 0
+    """Objects that steps had kept of such rows: staged files, lists of bad rows, results of audits."""
     deleted_files: int = 0
     """Files of old versions that nobody needs any more."""
     freed_bytes: int = 0

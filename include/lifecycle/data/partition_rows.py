@@ -87,7 +87,7 @@ class PartitionRows:
         return int(found)
 
     def _write_bad(self, file: Path, run_key: str) -> None:
-        written = ", ".join(f"{text(name)}: {quoted(name)}" for name in self.columns)
+        written = ", ".join(f"{text(name)}: s.{quoted(name)}" for name in self.columns)
         self.db.execute(
             f"COPY (SELECT to_json({{{written}}})::VARCHAR AS row, b.rule AS rule, "
             f"{text(run_key)} AS run_key FROM {STAGED} s JOIN bad_rows b ON s._row = b._row ORDER BY b._row) "

@@ -54,7 +54,8 @@ def read_rows(
 
     Columns: `_key` (str), `_event_time` (UTC), the model's inputs, `_label` (0.0 or 1.0); with
     `grouped_by`, pairs of dataset and column, also `_group`: how many of these rows share the row's
-    values there. Rows without a label are left out.
+    values there; how many people, where the model's rows name a subject (those without one are one).
+    Rows without a label are left out.
     """
     rows = datasets[model.rows]
     mature = label_known_after(model, rows)
@@ -67,7 +68,12 @@ def read_rows(
             f'{_table(model, item[0])}."{item[1]}" AS {name}'
             for item, name in zip(grouped_by, shared, strict=True)
         ]
-        what = f"* EXCLUDE ({', '.join(shared)}), count(*) OVER (PARTITION BY {', '.join(shared)}) AS {GROUP}"
+        counted = "*"
+        if shared and rows.privacy is not None and rows.privacy.subject is not None:
+            more.append(f"coalesce(CAST(r.\"{rows.privacy.subject}\" AS VARCHAR), '') AS _subject")
+            counted = "DISTINCT _subject"
+        there = ", ".join(item.rpartition(" AS ")[2] for item in more)
+        what = f"* EXCLUDE ({there}), count({counted}) OVER (PARTITION BY {', '.join(shared)}) AS {GROUP}"
         found: pd.DataFrame = db.sql(
             f"SELECT {what if shared else '*'} FROM ({_select(model, datasets, *more)} WHERE {where}) "
             f"WHERE {LABEL} IS NOT NULL ORDER BY {EVENT_TIME}, {KEY}"

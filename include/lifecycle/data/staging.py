@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.lifecycle.data.sources.batches import origin_of
@@ -21,6 +23,8 @@ from include.lifecycle.store.objects import is_full
 
 _GROUP = 122_880
 """Rows of a row group: what is in memory at a time, and the same whatever the batches were."""
+_BYTES = 64 << 20
+"""Bytes of text after which a row group ends early."""
 _MEND = {"header": "file", "file": "file", "query": "query"}
 
 
@@ -155,13 +159,13 @@ class _Columns:
 
 
 class _Groups:
-    """A Parquet file written in row groups of one size."""
+    """A Parquet file whose row groups end after so many rows or bytes, wherever the batches end."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
-        self._count = 0
+        self._count = self._bytes = 0
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -171,24 +175,37 @@ class _Groups:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None and self._waiting:
-            self._write(pa.Table.from_batches(self._waiting))
+            self._write()
         if self._writer is not None:
             self._writer.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Write what fills a row group; the rest waits."""
-        self._waiting.append(batch)
-        self._count += batch.num_rows
         self.rows += batch.num_rows
-        if self._count >= _GROUP:
-            table = pa.Table.from_batches(self._waiting)
-            whole = self._count - self._count % _GROUP
-            for first in range(0, whole, _GROUP):
-                self._write(table.slice(first, _GROUP))
-            self._waiting, self._count = table.slice(whole).to_batches(), self._count - whole
+        ends = _bytes_up_to(batch)
+        first = before = 0
+        while first < batch.num_rows:
+            filling = int(np.searchsorted(ends, before + _BYTES - self._bytes))
+            end = min(first + _GROUP - self._count, filling + 1, batch.num_rows)
+            self._waiting.append(batch.slice(first, end - first))
+            self._count += end - first
+            self._bytes += int(ends[end - 1]) - before
+            first, before = end, int(ends[end - 1])
+            if self._count == _GROUP or self._bytes >= _BYTES:
+                self._write()
 
-    def _write(self, table: pa.Table) -> None:
+    def _write(self) -> None:
+        # In one piece: where pages end would otherwise depend on the batches.
+        table = pa.Table.from_batches(self._waiting).combine_chunks()
+        self._waiting, self._count, self._bytes = [], 0, 0
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._file, table.schema)
-        # In one piece: where pages end would otherwise depend on the batches.
-        self._writer.write_table(table.combine_chunks(), row_group_size=_GROUP)
+        self._writer.write_table(table, row_group_size=_GROUP)
+
+
+def _bytes_up_to(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """By row, the bytes of text in it and in all rows of the batch before it."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        sizes += pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.cumsum(sizes)

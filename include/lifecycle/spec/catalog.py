@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from include.lifecycle.errors import SpecError
-from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.dataset import Column, ColumnType, DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.nearest import nearest, require_column
+from include.lifecycle.spec.privacy import Drop, Generalise, Pseudonym
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
 
@@ -34,9 +35,10 @@ class Catalog:
             raise SpecError(f"{self.root / 'datasets' / name}.yaml: {error}") from None
         return dataset
 
-    def published_columns(self, name: str) -> list[str]:
-        """The columns of a dataset's table, whatever other datasets it names."""
-        return list(self._read("datasets", name, DatasetSpec).published)
+    def published_types(self, name: str) -> dict[str, ColumnType]:
+        """The columns of a dataset's table and their types, whatever other datasets it names."""
+        published = self._read("datasets", name, DatasetSpec).published
+        return {column: item.type for column, item in published.items()}
 
     def model(self, name: str) -> ModelSpec:
         """The model of that name; raises SpecError when it is unknown, broken or asks too much."""
@@ -89,19 +91,27 @@ def open_catalog() -> Catalog:
 
 
 def check_dataset(dataset: DatasetSpec, catalog: Catalog) -> None:
-    """Raise ValueError or SpecError when a reference names a dataset or a column that is not there."""
+    """Raise ValueError or SpecError when a reference names what is not there, or what cannot be equal."""
     for index, reference in enumerate(dataset.references):
         place = f"references.{index}"
         _require_dataset(reference.dataset, catalog, f"{place}.dataset")
-        known = catalog.published_columns(reference.dataset)
-        for column in reference.columns.values():
-            require_column(column, known, f"{place}.columns of {reference.dataset}")
+        known = catalog.published_types(reference.dataset)
+        for here, there in reference.columns.items():
+            require_column(there, known, f"{place}.columns of {reference.dataset}")
+            one, other = dataset.columns[here].type, known[there]
+            if one != other and {one, other} != {"integer", "number"}:
+                raise ValueError(
+                    f"{place}.columns: {here!r} is a {one}, {there!r} of {reference.dataset} a {other}; "
+                    "give both the same type"
+                )
 
 
 def check_model(model: ModelSpec, catalog: Catalog) -> None:
     """Raise ValueError or SpecError when a model asks for what its datasets do not have.
 
-    A column that is known only after the event may be the label, never an input.
+    A column that is known only after the event may be the label, never an input. A column whose values
+    are treated may not be an input either: clients send raw values. Where the key of the rows is a
+    pseudonym, clients send that pseudonym as the key, never the value that it stands for.
     """
     _require_dataset(model.rows, catalog, "rows")
     for index, join in enumerate(model.joins):
@@ -112,6 +122,7 @@ def check_model(model: ModelSpec, catalog: Catalog) -> None:
     require_column(model.label.column, rows.columns, "label.column")
     if (kind := rows.columns[model.label.column].type) not in ("number", "integer"):
         raise ValueError(f"label.column: {model.label.column!r} is a {kind}; label.at_least needs a number")
+    _require_raw(model, rows, catalog)
     known_after = _known_after(model, rows, catalog)
     for column in model.inputs:
         require_column(column, known_after, "inputs")
@@ -125,6 +136,30 @@ def _require_dataset(name: str, catalog: Catalog, place: str) -> None:
     known = catalog.dataset_names()
     if name not in known:
         raise ValueError(f"{place}: unknown dataset {name!r}{nearest(name, known)}")
+
+
+def _require_raw(model: ModelSpec, rows: DatasetSpec, catalog: Catalog) -> None:
+    """Raise ValueError where the table's values differ from those that clients would send, or are gone."""
+    columns: dict[str, Column] = {}
+    for name in (model.rows, *(join.dataset for join in model.joins)):
+        columns = {**catalog.dataset(name).columns, **columns}
+    if isinstance(rows.columns[model.label.column].privacy, Drop):
+        raise ValueError(f"label.column: {model.label.column!r} is dropped in {model.rows}.yaml")
+    for column in (name for name in model.inputs if name in columns):
+        treatment = columns[column].privacy
+        if isinstance(treatment, Drop):
+            raise ValueError(f"inputs: {column!r} is dropped by its dataset's YAML; remove it here")
+        if isinstance(treatment, Pseudonym | Generalise):
+            raise ValueError(
+                f"inputs: {column!r} is treated (privacy: {treatment.kind}), and clients would send its raw "
+                "values, which the prediction log keeps; remove it here, or let the source deliver it "
+                "as it may be kept, with privacy: keep"
+            )
+    if isinstance(rows.columns[rows.event_time].privacy, Generalise):
+        raise ValueError(
+            f"rows: the event time {rows.event_time!r} of {model.rows} is generalised, and clients would "
+            "send the raw one, which the prediction log keeps; let the source deliver a coarser time"
+        )
 
 
 def _known_after(model: ModelSpec, rows: DatasetSpec, catalog: Catalog) -> dict[str, timedelta]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from include.lifecycle.spec.nearest import require_column
-from include.lifecycle.spec.privacy import Drop, Privacy, Pseudonym, Treatment
+from include.lifecycle.spec.privacy import Drop, Generalise, Privacy, Pseudonym, Treatment
 from include.lifecycle.spec.quantities import Duration, TimeZone
 from include.lifecycle.spec.rules import Band, Expectation, Reference, Validation, check_rules
 from include.lifecycle.spec.source import AnySource
@@ -88,6 +88,19 @@ class Quarantine(Value):
     """How long a row stays in quarantine."""
 
 
+def _check_generalised(name: str, kind: ColumnType, way: Generalise) -> None:
+    suited: dict[str, tuple[ColumnType, ...]] = {
+        "width": ("number", "integer"),
+        "period": ("timestamp",),
+        "prefix": ("string",),
+    }
+    for how, kinds in suited.items():
+        if getattr(way, how) is not None and kind not in kinds:
+            raise ValueError(
+                f"columns.{name}.privacy: {how} is for a column of type {' or '.join(kinds)}, not {kind}"
+            )
+
+
 class DatasetSpec(Value):
     """A source of rows, cut into partitions by time; a Delta table once published."""
 
@@ -150,6 +163,12 @@ class DatasetSpec(Value):
     def _is_private(self) -> Self:
         if lost := {*self.key, self.event_time} - set(self.published):
             raise ValueError(f"columns.{min(lost)}.privacy: the key and the event time cannot be dropped")
+        for name, item in self.columns.items():
+            if isinstance(item.privacy, Generalise):
+                _check_generalised(name, item.type, item.privacy)
+        for name in self.key:
+            if isinstance(self.columns[name].privacy, Generalise):
+                raise ValueError(f"columns.{name}.privacy: a key that is generalised names no row any more")
         pseudonyms = [name for name, item in self.columns.items() if isinstance(item.privacy, Pseudonym)]
         if pseudonyms and (self.privacy is None or self.privacy.key is None):
             raise ValueError(f"privacy.key: missing; column {pseudonyms[0]!r} is a pseudonym and needs a key")
@@ -159,7 +178,17 @@ class DatasetSpec(Value):
         if self.privacy is not None:
             for column in (*self.privacy.quasi_identifiers, *filter(None, [self.privacy.subject])):
                 require_column(column, self.published, "privacy")
+            if self.privacy.subject is not None:
+                self._can_be_erased(self.privacy, self.privacy.subject)
         return self
+
+    def _can_be_erased(self, privacy: Privacy, subject: str) -> None:
+        if privacy.key is None:
+            raise ValueError(
+                f"privacy.key: missing; who is erased by {subject!r} is remembered by a hash with that key"
+            )
+        if isinstance(self.columns[subject].privacy, Generalise):
+            raise ValueError(f"privacy.subject: {subject!r} is generalised and tells nobody; name another")
 
     @property
     def published(self) -> dict[str, Column]:

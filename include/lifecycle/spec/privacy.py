@@ -64,7 +64,7 @@ class Privacy(Value):
 
     key: str | None = None
     """Airflow Connection whose password is the pseudonyms' current key and whose login is that key's
-    name; `{"keys": {name: key}}` in its extra holds retired ones."""
+    name; `{"secret_keys": {name: key}}` in its extra holds retired ones."""
     untreated: Literal["stop", "flag", "ignore"] = "flag"
     """What happens when a column without a treatment looks like personal data."""
     subject: str | None = None
@@ -72,6 +72,7 @@ class Privacy(Value):
     quasi_identifiers: tuple[str, ...] = ()
     """Columns that together may tell who a person is."""
     k: int = Field(default=5, ge=2)
-    """Each combination of quasi-identifiers must be shared by so many rows of a training set."""
+    """Each combination of quasi-identifiers must be shared by so many people of a training set, as the
+    subject of its rows tells them apart; by so many rows where there is no subject."""
     small_groups: Literal["suppress", "stop"] = "suppress"
     """Rows of smaller groups are left out of the training, or it is refused."""

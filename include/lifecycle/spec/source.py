@@ -21,6 +21,7 @@ from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.value import Value
 
 Format = Literal["csv", "parquet", "jsonl"]
+_BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "file")
 
 
 class SourceSpec(Value):
@@ -70,6 +71,12 @@ class ObjectStoreSource(SourceSpec):
     @model_validator(mode="after")
     def _names_the_partition(self) -> Self:
         check_template(self.uri, "uri", "partition")
+        scheme, separator, place = self.uri.partition("://")
+        if not separator or scheme not in _BUCKETS or place.startswith("/") != (scheme == "file"):
+            raise ValueError(
+                f"uri {self.uri!r} must start with a bucket, such as s3://landing/"
+                f"{nearest('' if scheme in _BUCKETS else scheme, _BUCKETS)}"
+            )
         return self
 
     def tells_apart(self, one: datetime, other: datetime) -> bool:

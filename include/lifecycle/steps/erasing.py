@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,20 +13,22 @@ from include.lifecycle.data.privacy.erased import folder_of, remember
 from include.lifecycle.data.privacy.pseudonyms import Keys, keys_of
 from include.lifecycle.data.privacy.traces import Person
 from include.lifecycle.data.publishing import published_table, quarantine_table
-from include.lifecycle.errors import Rejected
+from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.decisions import Actor
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.dataset import DatasetSpec
-from include.lifecycle.spec.privacy import Generalise, Pseudonym
+from include.lifecycle.spec.privacy import Generalise
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value, canonical_json, sha256
-from include.lifecycle.steps.kept_outputs import remove_outputs, trainings_on
+from include.lifecycle.steps.erasure_plan import ErasurePlan, plan_path, read_plan, write_plan
+from include.lifecycle.steps.kept_outputs import outputs_with, remove_outputs, trainings_on
 from include.lifecycle.store.connections import Connections
 from include.lifecycle.store.forgetting import files_of, files_with, take_out
 from include.lifecycle.store.lake import Table
 from include.lifecycle.store.objects import Store
-from include.lifecycle.store.receipts import Receipt
+
+_PASSES = 5
 
 
 class Marks(Protocol):
@@ -78,9 +80,11 @@ def erase(
 ) -> ErasureReport:
     """Remove a person's rows everywhere, and leave a report; safe to run again, also after a crash.
 
-    `subject` is the value of the policy's subject column as the source writes it. What tells where the
-    rows are goes last, so that a run which died half-way finds the rest. Raises Rejected when the policy
-    names no subject or no key.
+    `subject` is the value of the policy's subject column as the source writes it. What is found is
+    written down before anything goes, and what tells where the rows are goes last, so that a run which
+    died half-way is finished and counted by the next. Work that was in flight is searched for again
+    until nothing is found. Raises Rejected when the policy names no subject or no key, Transient when
+    new rows of the person come again and again.
     """
     spec = catalog.dataset(dataset)
     column, keys = _subject_of(spec, connections)
@@ -88,22 +92,27 @@ def erase(
         raise Rejected(f"{dataset}: say whom to erase: the value of {column} as the source writes it")
     at = datetime.now(UTC)
     about = {"at": at.isoformat(), "reason": reason, "actor": actor.name}
-    remembered = remember(dataset, subject, keys, store, about)
+    remembered = remember(spec, subject, keys, store, about)
     why = f"erasure {sha256(remembered.encode())[:12]}"
+    path = plan_path(dataset, remembered)
+    person = Person(column, spec.columns[column].type, _values(subject, keys))
 
-    person = Person(column, spec.columns[column].type, _values(spec, column, subject, keys))
-    tables = [published_table(dataset, store), quarantine_table(dataset, store)]
-    holding = {table.name: files_with(person, table, store) for table in tables}
-    person = replace(person, keys=_keys(person, spec, tables, holding, store))
-
-    trainings = trainings_on(dataset, store)
-    marked = _mark(trainings, tables[0], holding[dataset], registry, _why(dataset, at))
-    logs = [prediction_log(name, store) for name in _models(trainings, spec, catalog)]
-    holding |= {log.name: files_with(person, log, store) for log in logs}
-    rows = {log.name: take_out(person, log, holding[log.name], store, why) for log in logs}
-    removed = remove_outputs(person, dataset, store)
-    for table in reversed(tables):
-        rows[table.name] = take_out(person, table, holding[table.name], store, why)
+    plan = read_plan(path, store)
+    for number in range(_PASSES):
+        person, found = _find(person, spec, catalog, store)
+        whole = plan.merged(found)
+        # Once more when nothing is left: a training may have been registered since.
+        marked = _mark(spec, whole, store, registry, at)
+        if number and found.is_empty:
+            break
+        write_plan(path, whole, store)
+        _remove(person, spec, found if number else whole, store, why)
+        plan = whole
+    else:
+        raise Transient(
+            f"{dataset}: rows of the person came back {_PASSES} times while they were removed; wait until "
+            f"{dataset}.ingest and the trainings are done, then erase again"
+        )
 
     report = ErasureReport(
         dataset=dataset,
@@ -111,16 +120,44 @@ def erase(
         at=at,
         actor=actor.name,
         reason=reason,
-        rows=rows,
-        files={name: len(files) for name, files in holding.items()},
-        objects=removed.objects,
-        receipts=removed.receipts,
-        amended=removed.amended,
+        rows={name: sum(files.values()) for name, files in plan.holding.items()},
+        files={name: len(files) for name, files in plan.holding.items()},
+        objects=len(plan.objects),
+        receipts=len(plan.receipts),
+        amended=len(plan.amended),
         marked=tuple(marked),
     )
-    path = f"{folder_of(dataset)}/reports/{at:%Y-%m-%dT%H-%M-%S.%fZ}.json"
-    store.put_if_absent(path, canonical_json(report.model_dump(mode="json")))
+    place = f"{folder_of(dataset)}/reports/{at:%Y-%m-%dT%H-%M-%S.%fZ}.json"
+    store.put_if_absent(place, canonical_json(report.model_dump(mode="json")))
+    store.remove(path)
     return report
+
+
+def _find(person: Person, spec: DatasetSpec, catalog: Catalog, store: Store) -> tuple[Person, ErasurePlan]:
+    """Everything that holds the person now; and the person with the keys of the rows that were found."""
+    tables = _tables(spec.name, store)
+    holding = {table.name: files_with(person, table, store) for table in tables}
+    person = replace(person, keys=person.keys | _keys(person, spec, tables, holding, store))
+    for log in (prediction_log(name, store) for name in _models(spec, catalog, store)):
+        holding[log.name] = files_with(person, log, store)
+    doomed = outputs_with(person, spec.name, store)
+    return person, ErasurePlan(
+        holding=holding, objects=doomed.objects, receipts=doomed.receipts, amended=doomed.amended
+    )
+
+
+def _remove(person: Person, spec: DatasetSpec, plan: ErasurePlan, store: Store, why: str) -> None:
+    tables = {table.name: table for table in reversed(_tables(spec.name, store))}
+    for name in plan.holding:
+        if name not in tables:
+            take_out(person, Table(store, name), plan.files(name), store, why)
+    remove_outputs(person, plan.doomed, store)
+    for name, table in tables.items():
+        take_out(person, table, plan.files(name), store, why)
+
+
+def _tables(dataset: str, store: Store) -> list[Table]:
+    return [published_table(dataset, store), quarantine_table(dataset, store)]
 
 
 def _why(dataset: str, at: datetime) -> str:
@@ -136,15 +173,13 @@ def _subject_of(spec: DatasetSpec, connections: Connections) -> tuple[str, Keys]
     return column, keys_of(spec, connections)
 
 
-def _values(spec: DatasetSpec, column: str, subject: str, keys: Keys) -> frozenset[str]:
-    """What the column says of the person: itself, or a pseudonym under each key there was."""
-    if isinstance(spec.columns[column].privacy, Pseudonym):
-        return frozenset(key.pseudonym(subject) for key in keys)
-    return frozenset({subject})
+def _values(subject: str, keys: Keys) -> frozenset[str]:
+    """What the column says of the person, or said before it became a pseudonym or stopped to be one."""
+    return frozenset({subject, *(key.pseudonym(subject) for key in keys)})
 
 
 def _keys(
-    person: Person, spec: DatasetSpec, tables: list[Table], holding: Mapping[str, list[str]], store: Store
+    person: Person, spec: DatasetSpec, tables: list[Table], holding: Mapping[str, Iterable[str]], store: Store
 ) -> frozenset[str]:
     """Keys of the person's rows in all versions: what predictions and gate rows are known by."""
     if len(spec.key) != 1:
@@ -159,22 +194,21 @@ def _keys(
     return frozenset(found)
 
 
-def _mark(
-    trainings: list[Receipt], table: Table, holding: list[str], registry: Marks, why: str
-) -> list[Marked]:
+def _mark(spec: DatasetSpec, plan: ErasurePlan, store: Store, registry: Marks, at: datetime) -> list[Marked]:
     """Mark the versions of trainings whose pinned table version held the person's rows."""
-    marked = []
-    for trained in trainings:
-        version = trained.call.inputs["versions"][table.name]
-        if files_of(table, version) & set(holding):
+    marked, table, holding = [], published_table(spec.name, store), plan.holding.get(spec.name)
+    for trained in trainings_on(spec.name, store) if holding else ():
+        version = trained.call.inputs["versions"][spec.name]
+        if files_of(table, version) & set(holding or ()):
             model = trained.call.spec["model"]["name"]
-            found = registry.mark_irreproducible(model, trained.run_key, why)
+            found = registry.mark_irreproducible(model, trained.run_key, _why(spec.name, at))
             marked.append(Marked(model=model, version=found, run_key=trained.run_key))
     return marked
 
 
-def _models(trainings: list[Receipt], spec: DatasetSpec, catalog: Catalog) -> list[str]:
+def _models(spec: DatasetSpec, catalog: Catalog, store: Store) -> list[str]:
     """Models whose rows the dataset has, or had when they were trained."""
+    trainings = trainings_on(spec.name, store)
     specs = [trained.call.spec["model"] for trained in trainings]
     names = {model["name"] for model in specs if model["rows"] == spec.name}
     names |= {name for name in catalog.model_names() if catalog.model(name).rows == spec.name}

@@ -18,7 +18,7 @@ from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.running import Work
 from include.lifecycle.store.connections import Connections, environment_connection
-from include.lifecycle.store.objects import Store
+from include.lifecycle.store.objects import Store, object_path
 from include.lifecycle.store.receipts import Call
 
 
@@ -60,9 +60,7 @@ def run(work: Work) -> None:
             f"{spec.name}: module {spec.source.type} is not the code of the call; deploy the same "
             "one everywhere"
         )
-    treated = treatment_inputs(spec, work.connections, work.store)
-    if treated != {name: inputs[name] for name in ("key", "erased") if name in inputs}:
-        raise Transient(f"{spec.name}: the key changed, or somebody was erased, since this was planned")
+    _check_treated_alike(work, spec)
     source = open_source(spec, calendar_of(spec).named(inputs["partition"]), work.connections)
     file = work.folder / "staged.parquet"
     treat = treatment_of(spec, work.connections, work.store)
@@ -74,4 +72,15 @@ def run(work: Work) -> None:
         personal = find_personal_data(file, spec)
         judge_personal_data(spec, personal)
         work.results["personal_data"] = {name: item.model_dump() for name, item in personal.items()}
+    _check_treated_alike(work, spec)
     work.keep("staged", file)
+    # Whoever is erased from here on is searched in what was just kept.
+    _check_treated_alike(work, spec)
+
+
+def _check_treated_alike(work: Work, spec: DatasetSpec) -> None:
+    treated = treatment_inputs(spec, work.connections, work.store)
+    if treated != {name: work.call.inputs[name] for name in ("key", "erased") if name in work.call.inputs}:
+        for output in work.outputs.values():
+            work.store.remove(object_path(output.sha256))
+        raise Transient(f"{spec.name}: the key changed, or somebody was erased, since this was planned")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,15 @@ _TRAINING = ("train", "evaluate", "register", "measure")
 
 
 @dataclass(frozen=True)
-class Removed:
-    """How many objects and receipts went, and how many receipts were amended."""
+class Doomed:
+    """What holds a person."""
 
-    objects: int
-    receipts: int
-    amended: int
+    objects: frozenset[str]
+    """sha256 of objects that must go."""
+    receipts: frozenset[str]
+    """Run keys of receipts that must go, since they name one: a rerun makes both again."""
+    amended: frozenset[str]
+    """Run keys of trainings' receipts that must name other outputs."""
 
 
 def trainings_on(dataset: str, store: Store) -> list[Receipt]:
@@ -32,17 +36,20 @@ def trainings_on(dataset: str, store: Store) -> list[Receipt]:
     ]
 
 
-def remove_outputs(person: Person, dataset: str, store: Store) -> Removed:
-    """Remove every object that holds the person, and the receipts that name one: a rerun makes both again.
+def outputs_with(person: Person, dataset: str, store: Store) -> Doomed:
+    """The objects that hold the person, also those that no receipt names, and the receipts that name one.
 
-    Receipts of trainings stay, as the model does, and name the same gate without the person's rows; their
-    samples have no whole rows. Objects that no receipt names are searched too.
+    Receipts of trainings stay, as the model does; their samples have no whole rows.
     """
     touching, others = _receipts(dataset, store)
     with tempfile.TemporaryDirectory(prefix="erase-") as folder:
-        scratch = Path(folder)
-        found = _holding(person, _left_alone(dataset, touching, others, store), store, scratch)
-        amended = sum(_amend(receipt, person, found, store, scratch) for receipt in touching)
+        found = _holding(person, _left_alone(dataset, touching, others, store), store, Path(folder))
+    trained = [receipt for receipt in touching if receipt.call.step == "train"]
+    amended = {
+        receipt.run_key
+        for receipt in trained
+        if found & {output.sha256 for output in receipt.outputs.values()}
+    }
     ingested = [receipt for receipt in touching if receipt.call.step not in _TRAINING]
     found |= {
         output.sha256
@@ -50,12 +57,23 @@ def remove_outputs(person: Person, dataset: str, store: Store) -> Removed:
         for name, output in receipt.outputs.items()
         if name.startswith("gx_")  # lists of unexpected values: parts of the person's row
     }
-    doomed = _naming(ingested, found)
-    for digest in sorted(found):
+    receipts = {receipt.run_key for receipt in _naming(ingested, found)}
+    return Doomed(frozenset(found), frozenset(receipts), frozenset(amended))
+
+
+def remove_outputs(person: Person, doomed: Doomed, store: Store) -> None:
+    """Remove what holds the person; trainings' receipts name the same gate without the person's rows.
+
+    Receipts go before the objects that they name, and what is gone already is no hindrance.
+    """
+    with tempfile.TemporaryDirectory(prefix="erase-") as folder:
+        for receipt in all_receipts(store):
+            if receipt.run_key in doomed.amended:
+                _amend(receipt, person, doomed.objects, store, Path(folder))
+    for run_key in sorted(doomed.receipts):
+        store.remove(receipt_path(run_key))
+    for digest in sorted(doomed.objects):
         store.remove(object_path(digest))
-    for receipt in doomed:
-        store.remove(receipt_path(receipt.run_key))
-    return Removed(len(found), len(doomed), amended)
 
 
 def _left_alone(dataset: str, touching: list[Receipt], others: list[Receipt], store: Store) -> set[str]:
@@ -104,10 +122,8 @@ def _holding(person: Person, left_alone: set[str], store: Store, scratch: Path) 
     return found
 
 
-def _amend(receipt: Receipt, person: Person, found: set[str], store: Store, scratch: Path) -> bool:
+def _amend(receipt: Receipt, person: Person, found: Set[str], store: Store, scratch: Path) -> None:
     """Give a training's receipt the same outputs without the person's rows."""
-    if receipt.call.step != "train":
-        return False
     outputs = {}
     for name, output in receipt.outputs.items():
         whole, rest = scratch / "whole", scratch / "rest"
@@ -116,10 +132,9 @@ def _amend(receipt: Receipt, person: Person, found: set[str], store: Store, scra
             outputs[name] = store.keep_file(rest)
     if outputs:
         amend_receipt(receipt.model_copy(update={"outputs": receipt.outputs | outputs}), store)
-    return bool(outputs)
 
 
-def _naming(receipts: list[Receipt], found: set[str]) -> list[Receipt]:
+def _naming(receipts: list[Receipt], found: Set[str]) -> list[Receipt]:
     """Receipts that have one of the objects as an output, or among their call's inputs."""
     return [
         receipt

@@ -11,6 +11,7 @@ from include.lifecycle.data.publishing import published_table, quarantine_table
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.spec.catalog import Catalog
+from include.lifecycle.steps.expiring import remove_expired_outputs
 from include.lifecycle.store.lake import Table
 from include.lifecycle.store.objects import Store
 
@@ -53,12 +54,14 @@ def _works(
         if (table := published_table(name, store)).version() is not None:
             yield partial(maintain, table, pins.get(name, ()), retention)
         if (table := quarantine_table(name, store)).version() is not None:
-            yield partial(_maintain_quarantine, catalog, name, table, now)
+            yield partial(_maintain_quarantine, catalog, name, table, now, store)
     for name in catalog.model_names():
         if (table := prediction_log(name, store)).version() is not None:
             yield partial(maintain, table, (), retention)
 
 
-def _maintain_quarantine(catalog: Catalog, dataset: str, table: Table, now: datetime) -> Upkeep:
+def _maintain_quarantine(catalog: Catalog, dataset: str, table: Table, now: datetime, store: Store) -> Upkeep:
     """Its own function, so that a broken YAML keeps no other table from its upkeep."""
-    return maintain_quarantine(table, catalog.dataset(dataset).quarantine.keep, now)
+    keep = catalog.dataset(dataset).quarantine.keep
+    done = maintain_quarantine(table, keep, now)
+    return done.model_copy(update={"expired_outputs": remove_expired_outputs(dataset, now - keep, store)})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from include.lifecycle.data.privacy.erased import check_nobody_erased
 from include.lifecycle.data.publishing import (
     content_label,
-    publish,
     published_table,
     quarantine,
     quarantine_table,
@@ -13,22 +13,27 @@ from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.running import Work
+from include.lifecycle.store.lake import Table
+from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt
 
 
-def plan(validated: Receipt, over: str | None) -> Call:
-    """The call that publishes what an audit passed, over a publication (see `Table.publication`).
+def plan(validated: Receipt, over: str | None, store: Store) -> Call:
+    """The call that publishes what an audit passed, over the publication (see `Table.publication`) that
+    was the newest before the rows were read.
 
-    Without the publication that it replaces, going back to a content of long ago would be the call
-    of then, and its receipt would be taken for the work.
+    Without what it replaces, here and in quarantine, going back to a content of long ago would be the
+    call of then, and its receipt would be taken for the work.
     """
+    dataset, partition = validated.call.spec["name"], validated.call.inputs["partition"]
     return Call(
         step="publish",
         spec=validated.call.spec,
         inputs={
             "validate": validated.run_key,
-            "partition": validated.call.inputs["partition"],
+            "partition": partition,
             "over": over,
+            "quarantined": quarantine_table(dataset, store).publication(partition),
         },
         as_of=validated.call.as_of,
         code=code_hash("publish"),
@@ -44,21 +49,24 @@ def run(work: Work) -> None:
     spec = DatasetSpec.model_validate(work.call.spec)
     partition, run_key = work.call.inputs["partition"], work.call.run_key
     validated = read_receipt(work.call.inputs["validate"], work.store)
+    good = validated.outputs["good"]
+    table, label = published_table(spec.name, work.store), content_label(spec, good.sha256)
+    _check_nobody_published(table, partition, label, work.call.inputs["over"])
     _quarantine(work, spec, validated)
     if validated.results["stop"]:
         raise Rejected(
             f"{spec.name} {partition} is not published: {validated.results['stop']}. The rows are in "
             f"quarantine/{spec.name}; mend the source or the rule, then clear the DAG run"
         )
-    good = validated.outputs["good"]
-    version, changed = publish(
-        published_table(spec.name, work.store),
+    version, changed = table.publish(
         partition,
-        content_label(spec, good.sha256),
+        label,
         work.store.fetch(good, work.folder / "good.parquet"),
         run_key,
+        over=work.call.inputs["over"],
         widen=spec.schema_changes.widened == "rewrite",
     )
+    check_nobody_erased(spec.name, partition, good, work.store)
     work.results |= {"version": version, "partition": partition, "changed": changed}
     work.counts |= {
         "rows_in": validated.counts["rows_in"],
@@ -67,6 +75,15 @@ def run(work: Work) -> None:
         "repeated": validated.counts["repeated"],
         "suppressed": validated.counts.get("suppressed", 0),
     }
+
+
+def _check_nobody_published(table: Table, partition: str, label: str, over: str | None) -> None:
+    """Raise Rejected when the partition was published since its rows were read: those may be newer."""
+    if table.publication(partition) != over and table.partitions().get(partition) != label:
+        raise Rejected(
+            f"{table.name} {partition} was published by another run since these rows were read; nothing "
+            "is published. Clear the DAG run: it reads them again"
+        )
 
 
 def _quarantine(work: Work, spec: DatasetSpec, validated: Receipt) -> None:
@@ -79,3 +96,4 @@ def _quarantine(work: Work, spec: DatasetSpec, validated: Receipt) -> None:
         bad = validated.outputs["bad"]
         file = work.store.fetch(bad, work.folder / "bad.parquet")
         quarantine(table, partition, bad, file, validated.ended, work.call.run_key)
+        check_nobody_erased(spec.name, partition, bad, work.store)

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from include.lifecycle.data.publishing import published_table
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import Verdict
 from include.lifecycle.model.packaging import FILES
@@ -15,6 +16,8 @@ from include.lifecycle.spec.value import canonical_json
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.evaluate import specs_of
 from include.lifecycle.steps.running import Work
+from include.lifecycle.store.forgetting import files_of
+from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt
 
 
@@ -43,7 +46,8 @@ def run(work: Work) -> None:
     for name in FILES:
         work.store.fetch(trained.outputs[name], package / name)
     evaluation = Evaluation.model_validate(evaluated.results["evaluation"])
-    registered = Registry().register(
+    registry = Registry()
+    registered = registry.register(
         model.name,
         trained.run_key,
         package,
@@ -62,8 +66,23 @@ def run(work: Work) -> None:
             "gates.json": work.call.inputs["gates"],
         },
     )
+    # After the version is there: of an erasure at the same time one of the two sees the other.
+    if lost := _not_whole(trained, work.store):
+        registry.mark_irreproducible(model.name, trained.run_key, lost)
     metrics = {name: round(item.value, 5) for name, item in evaluation.candidate.items()}
     work.results |= {**registered.model_dump(), "metrics": metrics}
+
+
+def _not_whole(trained: Receipt, store: Store) -> str | None:
+    """Why a training cannot be repeated: files of a table version that it read are gone."""
+    for name, version in trained.call.inputs["versions"].items():
+        table = published_table(name, store)
+        if files_of(table, version) - table.files().keys():
+            return (
+                f"files of {name} at version {version} are gone: while this was trained, somebody was erased "
+                "or old versions were vacuumed"
+            )
+    return None
 
 
 def _example(work: Work, trained: Receipt) -> pd.DataFrame:

@@ -6,17 +6,15 @@ now, and published in its place: so no row is lost, and none appears twice.
 
 from __future__ import annotations
 
-from typing import Any
-
 from include.lifecycle.data.partitions import calendar_of
-from include.lifecycle.data.publishing import content_label, published_table, quarantine_table
+from include.lifecycle.data.publishing import policy_hash, published_table, quarantine_table
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.value import Value
 from include.lifecycle.steps import validate
 from include.lifecycle.store.lake import PARTITION
 from include.lifecycle.store.objects import Output, Store
-from include.lifecycle.store.receipts import Call, Receipt, read_call
+from include.lifecycle.store.receipts import Call, read_call
 from include.lifecycle.store.scan import connect
 
 
@@ -62,7 +60,7 @@ def quarantined_partitions(
 def plan_revalidation(spec: DatasetSpec, found: Quarantined, store: Store) -> Call:
     """The call that validates a partition again by today's rules.
 
-    Raises Rejected when what was staged is gone, or was staged for other columns or treatments.
+    Raises Rejected when what was staged is gone, or was staged for other columns or under another policy.
     """
     before = read_call(found.validated, store)
     again = f"ingest the partition again: {spec.name}.ingest, with {found.partition} in its form"
@@ -73,25 +71,12 @@ def plan_revalidation(spec: DatasetSpec, found: Quarantined, store: Store) -> Ca
         raise Rejected(f"{spec.name} {found.partition}: what was staged is gone from the store; {again}")
     if _staged_for(DatasetSpec.model_validate(before.spec)) != _staged_for(spec):
         raise Rejected(
-            f"{spec.name} {found.partition} was staged for other columns or treatments "
+            f"{spec.name} {found.partition} was staged for other columns or another privacy policy "
             f"than {spec.name}.yaml names now; {again}"
         )
     return validate.plan(spec, found.partition, staged, before.inputs["suppressed"], store)
 
 
-def check_nobody_published(found: Quarantined, validated: Receipt, store: Store) -> None:
-    """Raise Rejected when the partition was published anew since it was looked up: those rows are newer."""
-    spec = DatasetSpec.model_validate(validated.call.spec)
-    table = published_table(spec.name, store)
-    ours = content_label(spec, validated.outputs["good"].sha256)
-    if table.publication(found.partition) != found.over and table.partitions().get(found.partition) != ours:
-        raise Rejected(
-            f"{spec.name} {found.partition} was ingested again meanwhile; nothing is published. "
-            "Start the DAG again if rows of it are still in quarantine"
-        )
-
-
-def _staged_for(spec: DatasetSpec) -> tuple[Any, Any]:
-    """What a staged file depends on: its columns, their treatments, and the key's connection."""
-    columns = {name: column.privacy for name, column in spec.columns.items()}
-    return columns, spec.privacy and spec.privacy.key
+def _staged_for(spec: DatasetSpec) -> tuple[list[str], str | None]:
+    """What a staged file depends on: its columns, and the policy that it was checked under."""
+    return sorted(spec.columns), policy_hash(spec)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
 from include.lifecycle.store.connections import Connections, environment_connection
@@ -74,11 +76,16 @@ def run_step(
 
 @contextmanager
 def _scratch_folder(step: str) -> Iterator[Path]:
-    """A folder for one run; raises Transient when it is full."""
+    """A folder for one run; raises Transient when it is full, or the memory that the profile allows."""
     try:
         with tempfile.TemporaryDirectory(prefix=f"{step}-") as folder:
             yield Path(folder)
-    except OSError as error:
+    except duckdb.OutOfMemoryException as error:
+        raise Transient(
+            f"{step}: the profile's memory and the space in {tempfile.gettempdir()} are not enough: "
+            "free space, or give the profile more memory, then clear this task"
+        ) from error
+    except (OSError, duckdb.IOException) as error:
         if not is_full(error):
             raise
         place = tempfile.gettempdir()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions, read_rows
 from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
-from include.lifecycle.data.privacy.policies import require_policy
+from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
 from include.lifecycle.model.packaging import write_package
@@ -41,11 +41,13 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
     """The call that trains a model on what is published now and was known at `as_of`.
 
     The features file goes into the store and its hash into the call. Raises Rejected when a
-    dataset has nothing published, or something that was published under another privacy policy.
+    dataset has nothing published, something that was published under another privacy policy, or
+    pseudonyms made with several keys.
     """
     datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
     for name, spec in datasets.items():
         require_policy(spec, versions[name], store)
+    require_one_key(datasets, versions, store)
     specs = {
         "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
         "lookback": model.monitoring.model_dump(mode="json")["lookback"],
@@ -67,7 +69,12 @@ def fingerprint(call: Call) -> str:
     not what is only said of it."""
     model = {key: value for key, value in call.spec["model"].items() if key not in _ONLY_SAID}
     datasets = {
-        name: [sorted(spec["columns"], key=itemgetter("name")), spec["key"], spec["event_time"]]
+        name: [
+            sorted(spec["columns"], key=itemgetter("name")),
+            spec["key"],
+            spec["event_time"],
+            *([spec["privacy"]] if spec["privacy"] else []),
+        ]
         for name, spec in call.spec["datasets"].items()
     }
     return sha256(canonical_json([model, datasets, call.inputs["features"], call.code, call.seed]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from include.lifecycle.data.partition_rows import open_rows
 from include.lifecycle.data.partitions import calendar_of
+from include.lifecycle.data.privacy.erased import check_nobody_erased
 from include.lifecycle.data.validation.audit import audit, judge_quarantine
 from include.lifecycle.data.validation.bands import judge_bands, judge_references, pin_bands, pin_references
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -43,7 +44,8 @@ def run(work: Work) -> None:
     """
     spec, inputs = DatasetSpec.model_validate(work.call.spec), work.call.inputs
     partition, suppressed = inputs["partition"], inputs["suppressed"]
-    staged = work.store.fetch(Output.model_validate(inputs["staged"]), work.folder / "staged.parquet")
+    source = Output.model_validate(inputs["staged"])
+    staged = work.store.fetch(source, work.folder / "staged.parquet")
     good, bad = work.folder / "good.parquet", work.folder / "bad.parquet"
     with open_rows(spec, staged, work.folder) as rows:
         found = audit(rows, partition)
@@ -52,10 +54,12 @@ def run(work: Work) -> None:
         count = rows.count
     findings += judge_bands(spec, good, partition, inputs["bands"], work.store)
 
+    check_nobody_erased(spec.name, partition, source, work.store)
     work.keep("good", good)
     work.keep("bad", bad)
     work.keep("gx_result", found.result.encode())
     work.keep("gx_page", found.page.encode())
+    check_nobody_erased(spec.name, partition, source, work.store, work.outputs.values())
     work.counts |= {
         "rows_in": count + suppressed,
         "good": parted.good,

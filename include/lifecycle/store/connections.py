@@ -64,5 +64,10 @@ def _from_uri(text: str) -> Connection:
         login=unquote(parts.username or ""),
         schema=unquote(parts.path.removeprefix("/")),
         password=unquote(parts.password or ""),
-        extra=dict(parse_qsl(parts.query)),
+        extra=_extra(dict(parse_qsl(parts.query))),
     )
+
+
+def _extra(query: dict[str, str]) -> dict[str, Any]:
+    """Airflow writes an extra that nests, or is no plain text, as JSON under one name."""
+    return dict(json.loads(query["__extra__"])) if "__extra__" in query else dict(query)

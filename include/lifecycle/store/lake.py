@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import pyarrow as pa
@@ -67,18 +68,26 @@ class Table:
     def publication(self, partition: str) -> str | None:
         """Which publication of a partition is the newest: counted from "1"; None before the first."""
         table = self._open()
-        number = table.transaction_version(_writer(partition)) if table else None
+        number = table.transaction_version(partition_writer(partition)) if table else None
         return None if number is None else str(number)
 
     def publish(
-        self, partition: str, content: str, file: Path, run_key: str, *, widen: bool = False
+        self,
+        partition: str,
+        content: str,
+        file: Path,
+        run_key: str,
+        *,
+        over: str | EllipsisType | None = ...,
+        widen: bool = False,
     ) -> tuple[int, bool]:
         """Replace one partition by a Parquet file's rows; returns the table's version and whether it changed.
 
         The file is copied as it is, and one commit puts it in the place of the old one. The same content
         again makes no commit. Columns that the table lacks are added to it first; with `widen`, a wider
-        type rewrites it first. Raises Transient when another run published the partition meanwhile,
-        Rejected when a type changed in any other way.
+        type rewrites it first. `over` is the publication that is replaced; without it, the newest. Raises
+        Transient when another run published the partition meanwhile, Rejected when a type changed in any
+        other way.
         """
         table = self._open()
         if table is not None and _labels(table).get(partition) == content:
@@ -88,7 +97,8 @@ class Table:
         if table is None:
             table = self._create(_with_partition_columns(schema), _PARTITIONED_BY, _PUBLISHED)
         self._check_types(table, schema, widen=widen)
-        replaced = table.transaction_version(_writer(partition)) or 0
+        newest = table.transaction_version(partition_writer(partition)) or 0
+        replaced = newest if isinstance(over, EllipsisType) else int(over or 0)
         add = self._copy_in(file, partition, content, rows)
         again = Retrying(
             retry=retry_if_exception_type(CommitFailedError),
@@ -209,7 +219,7 @@ class Table:
         partition, content = (str(add.partition_values[name]) for name in _PARTITIONED_BY)
         if _labels(table).get(partition) == content:
             return table.version(), False
-        if (table.transaction_version(_writer(partition)) or 0) != replaced:
+        if (table.transaction_version(partition_writer(partition)) or 0) != replaced:
             raise Transient(f"table {self.name}: another run published {partition} first; run again")
         self._check_types(table, rows, widen=widen)
         self._fit(table, rows, run_key)
@@ -219,7 +229,7 @@ class Table:
             schema=table.schema(),
             partition_by=_PARTITIONED_BY,
             # Of two writers of one new partition neither removes a file: this tells them apart.
-            commit_properties=_carrying(run_key, Transaction(_writer(partition), replaced + 1)),
+            commit_properties=_carrying(run_key, Transaction(partition_writer(partition), replaced + 1)),
         )
         table.update_incremental()
         return table.version(), True
@@ -250,7 +260,8 @@ def _carrying(run_key: str, *marks: Transaction, retries: int | None = None) -> 
     )
 
 
-def _writer(partition: str) -> str:
+def partition_writer(partition: str) -> str:
+    """Under what name Delta counts the publications of a partition."""
     return f"partition {partition}"
 
 

@@ -73,10 +73,12 @@ class ExtractOperator(StepOperator):
 
     def plan(self, context: Context, store: Store) -> Call:
         """The extraction of the partition given, else of the run's."""
+        from include.lifecycle.data.publishing import published_table
         from include.lifecycle.steps import extract
 
         spec = open_catalog().dataset(self.dataset)
         partition = self.partition or partition_of(context, spec)
+        self.over = published_table(self.dataset, store).publication(partition)
         return extract.plan(spec, partition, airflow_connection, store)
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
@@ -85,8 +87,8 @@ class ExtractOperator(StepOperator):
             self.log.warning("column %s looks like personal data (%s)", column, found["kind"])
 
     def summary(self, receipt: Receipt) -> dict[str, Any]:
-        """The partition."""
-        return {"partition": receipt.call.inputs["partition"]}
+        """The partition, and which publication of it was the newest before its source was read."""
+        return {"partition": receipt.call.inputs["partition"], "over": self.over}
 
 
 class ValidateOperator(StepOperator):
@@ -121,8 +123,14 @@ class ValidateOperator(StepOperator):
             self.log.warning("the partition will not be published: %s", receipt.results["stop"])
 
     def summary(self, receipt: Receipt) -> dict[str, Any]:
-        """The partition."""
-        return {"partition": receipt.call.inputs["partition"]}
+        """The partition, and which publication of it the rows may replace."""
+        return {"partition": receipt.call.inputs["partition"], "over": self.over}
+
+    @property
+    def over(self) -> str | None:
+        """The publication that was the newest before the rows were read."""
+        over: str | None = self.extracted["over"]
+        return over
 
 
 class PublishOperator(StepOperator):
@@ -137,14 +145,12 @@ class PublishOperator(StepOperator):
         self.validated = validated
 
     def plan(self, context: Context, store: Store) -> Call:
-        """The publication of what passed, over what is published now."""
-        from include.lifecycle.data.publishing import published_table
+        """The publication of what passed, over what was published before its rows were read."""
         from include.lifecycle.steps import publish
         from include.lifecycle.store.receipts import read_receipt
 
         validated = read_receipt(self.validated["run_key"], store)
-        table = published_table(self.dataset, store)
-        return publish.plan(validated, table.publication(validated.call.inputs["partition"]))
+        return publish.plan(validated, self.validated["over"], store)
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Tell the asset's readers which table version holds which partition."""

@@ -1,4 +1,4 @@
-"""Select, revalidate, republish: quarantined rows on their way back after a rule was mended."""
+"""Select and revalidate: quarantined rows on their way back after a rule was mended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, asked
-from mlops.operators.ingest import PublishOperator, ValidateOperator
+from mlops.operators.ingest import ValidateOperator
 from mlops.operators.step import LifecycleOperator
 
 if TYPE_CHECKING:
@@ -57,24 +57,11 @@ class RevalidateOperator(ValidateOperator):
 
         return plan_revalidation(open_catalog().dataset(self.dataset), _quarantined(self.found), store)
 
-
-class RepublishOperator(PublishOperator):
-    """Publishes a partition that was audited again, unless newer rows were published meanwhile."""
-
-    template_fields: Sequence[str] = ("found", "validated")
-
-    def __init__(self, *, found: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.found = found
-
-    def plan(self, context: Context, store: Store) -> Call:
-        """The publication of what passed, over what was published when the partition was looked up."""
-        from include.lifecycle.steps.requeueing import check_nobody_published
-        from include.lifecycle.store.receipts import read_receipt
-
-        validated = read_receipt(self.validated["run_key"], store)
-        check_nobody_published(_quarantined(self.found), validated, store)
-        return super().plan(context, store)
+    @property
+    def over(self) -> str | None:
+        """The publication that was the newest when the partition was looked up."""
+        over: str | None = self.found["over"]
+        return over
 
 
 def _quarantined(found: dict[str, Any]) -> Quarantined:

@@ -90,3 +90,16 @@ def test_many_rows_give_equal_bytes_in_any_number_of_threads(project: Project, t
         env.setenv("PERENNIAL_PROFILE", "fast")
         assert _part(project, rows[::-1]) == Parted(300_000, 0, 0)
     assert sha256(_good(project).read_bytes()) == before
+
+
+WORDS = ("rule", "row", "run_key", "s", "b", "bad_rows", "staged_rows", "typed_rows", "found", "file")
+
+
+def test_a_column_may_bear_any_name_that_sql_uses_here(project: Project) -> None:
+    rows: list[dict[str, str | None]] = [{"trip_id": "a", "at": EARLY}, {"trip_id": "b", "at": EARLY}]
+    extra = {word: f"the {word}" for word in WORDS}
+    parted = _part(project, rows, Broken("no b", "trip_id = 'b'"), **extra)
+    assert parted == Parted(good=1, quarantined=1, repeated=0)
+    (bad,) = pq.read_table(project.root / "bad.parquet").to_pylist()
+    assert (bad["rule"], bad["run_key"]) == ("no b", "run")
+    assert json.loads(bad["row"]) == {**ROW, **extra, **rows[1]}

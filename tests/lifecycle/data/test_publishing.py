@@ -49,7 +49,7 @@ def _ingest(project: Project, rows: pd.DataFrame, partition: str = "2024-01-01")
     call = validate.plan(spec, partition, staged, suppressed, project.store)
     validated, _ = run_step(call, project.store)
     over = published_table("trips", project.store).publication(partition)
-    published, _ = run_step(publish.plan(validated, over), project.store)
+    published, _ = run_step(publish.plan(validated, over, project.store), project.store)
     return validated, published
 
 

@@ -148,6 +148,20 @@ def test_row_groups_are_the_same_whatever_the_batches_were(tmp_path: Path, size:
     assert [groups.row_group(place).num_rows for place in range(groups.num_row_groups)] == [122_880, 7_120]
 
 
+@pytest.mark.parametrize("size", [1, 37, 1000])
+def test_row_groups_end_by_bytes_too_whatever_the_batches_were(tmp_path: Path, size: int) -> None:
+    wide = "ä" * ((1 << 18) - 4)
+    cells = [f"{row:08}{wide}" for row in range(150)]  # half a MB
+    nothing = pa.nulls(len(cells), pa.string())
+    table = pa.table({"city": pa.array(cells), "at": pa.array(cells), "rain": nothing})
+    stage(dataset(FILES), iter(table.to_batches(max_chunksize=size)), tmp_path / "staged")
+    stage(dataset(FILES), iter(table.to_batches(max_chunksize=11)), tmp_path / "whole")
+    assert (tmp_path / "staged").read_bytes() == (tmp_path / "whole").read_bytes()
+    groups = pq.ParquetFile(tmp_path / "staged").metadata
+    assert [groups.row_group(place).num_rows for place in range(groups.num_row_groups)] == [64, 64, 22]
+    assert pq.read_table(tmp_path / "staged", columns=["city"]).column(0).to_pylist() == cells
+
+
 MEASURE = """
 import resource, sys
 from pathlib import Path

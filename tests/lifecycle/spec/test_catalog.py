@@ -129,3 +129,46 @@ def test_without_a_word_the_projects_own_specs_are_read(monkeypatch: pytest.Monk
 def test_a_label_is_known_when_its_column_is(project: Project) -> None:
     model = project.catalog.model(MODEL)
     assert label_known_after(model, project.catalog.dataset("trips")) == timedelta(days=1)
+
+
+def test_a_key_that_is_a_pseudonym_may_name_predictions(project: Project) -> None:
+    project.edit("datasets/trips.yaml", "trip_id: string", "trip_id: {type: string, privacy: pseudonym}")
+    project.edit("datasets/trips.yaml", "key: [trip_id]", "key: [trip_id]\nprivacy: {key: people}")
+    assert project.catalog.model(MODEL).rows == "trips"
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "privacy", "expected"),
+    [
+        ("trips", "city: string", "pseudonym", r"inputs: 'city' is treated.*prediction log keeps"),
+        ("trips", "stops: integer", "{generalise: {width: 10}}", r"inputs: 'stops' is treated"),
+        ("trips", "stops: integer", "drop", "inputs: 'stops' is dropped"),
+        ("sky", "rain: number", "{generalise: {width: 1}}", "inputs: 'rain' is treated"),
+        (
+            "trips",
+            "at: timestamp",
+            "{generalise: {period: day}}",
+            "the event time 'at' of trips is generalised",
+        ),
+    ],
+)
+def test_what_clients_would_send_raw_is_refused(
+    project: Project, file: str, column: str, privacy: str, expected: str
+) -> None:
+    name, kind = column.split(": ")
+    project.edit(f"datasets/{file}.yaml", column, f"{name}: {{type: {kind}, privacy: {privacy}}}")
+    project.edit(f"datasets/{file}.yaml", "event_time: at", "event_time: at\nprivacy: {key: people}")
+    project.edit("models/late.yaml", "express, at, rain", "express, rain")
+    with pytest.raises(SpecError, match=rf"late.yaml: .*{expected}"):
+        project.catalog.model(MODEL)
+
+
+def test_an_input_that_was_looked_at_and_kept_is_fine(project: Project) -> None:
+    project.edit("datasets/trips.yaml", "city: string", "city: {type: string, privacy: keep}")
+    assert "city" in project.catalog.model(MODEL).inputs
+
+
+def test_a_label_that_is_dropped_is_refused(project: Project) -> None:
+    project.edit("datasets/trips.yaml", "known_after: 1d}", "known_after: 1d, privacy: drop}")
+    with pytest.raises(SpecError, match=r"label\.column: 'delay' is dropped"):
+        project.catalog.model(MODEL)

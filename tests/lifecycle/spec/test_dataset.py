@@ -56,3 +56,45 @@ def test_a_spec_survives_the_way_through_a_call(tmp_path: Path) -> None:
     file.write_text(tiny.TRIPS)
     spec = read_spec(file, DatasetSpec)
     assert DatasetSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("key: [trip_id]", "key: [trip_id]\nprivacy: {subject: city}", "privacy.key: missing; who is erased"),
+        (
+            "city: string",
+            "city: {type: string, privacy: {generalise: {prefix: 2}}}",
+            "privacy.subject: 'city' is generalised",
+        ),
+        (
+            "trip_id: string",
+            "trip_id: {type: string, privacy: {generalise: {prefix: 2}}}",
+            "columns.trip_id.privacy: a key that is generalised",
+        ),
+        (
+            "city: string",
+            "city: {type: string, privacy: {generalise: {period: year}}}",
+            "columns.city.privacy: period is for a column of type timestamp, not string",
+        ),
+        (
+            "city: string",
+            "city: {type: string, privacy: {generalise: {width: 10}}}",
+            "columns.city.privacy: width is for a column of type number or integer, not string",
+        ),
+        (
+            "stops: integer",
+            "stops: {type: integer, privacy: {generalise: {prefix: 1}}}",
+            "columns.stops.privacy: prefix is for a column of type string, not integer",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    text = tiny.TRIPS.replace(old, new)
+    if "privacy: {subject" not in new:
+        text += "privacy: {key: people, subject: city}\n"
+    file = tmp_path / "trips.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        read_spec(file, DatasetSpec)
+    assert f"{file}: {expected}" in str(caught.value)

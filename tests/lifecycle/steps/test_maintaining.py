@@ -13,13 +13,15 @@ import pytest
 from include.lifecycle.data.publishing import published_table, quarantine, quarantine_table
 from include.lifecycle.errors import Rejected
 from include.lifecycle.monitor.performance import prediction_log
+from include.lifecycle.steps import validate
 from include.lifecycle.steps.maintaining import maintain_tables
 from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.lake import PARTITION, Table
 from include.lifecycle.store.objects import Store
-from include.lifecycle.store.receipts import receipt_path
+from include.lifecycle.store.receipts import Receipt, all_receipts, receipt_path
 from tests.lifecycle import tiny
 from tests.lifecycle.ageing import age
+from tests.lifecycle.ingesting import ingest
 from tests.lifecycle.tiny import Project
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -178,3 +180,64 @@ def test_a_pin_from_another_store_hinders_nothing(project: Project) -> None:
     tiny.put(project, "trips", "2024-01-01", tiny.trips(1))
     (report,) = maintain_tables(project.catalog, project.store, {"trips": {999}, "gone": {1}}, NOW)
     assert report.files_after == 1
+
+
+def _ingest(project: Project, day: int, bad: int) -> dict[str, Receipt]:
+    """The receipts of a day's steps, with so many rows of a city that no rule allows."""
+    name, rows = f"{tiny.midnight(day):%Y-%m-%d}", tiny.trips(day, count=20)
+    rows.loc[: bad - 1, "city"] = "XXX"
+    tiny.deliver(project, rows, "trips", name)
+    before = {item.run_key for item in all_receipts(project.store)}
+    ingest(project.catalog.dataset("trips"), name, project.store)
+    return {item.call.step: item for item in all_receipts(project.store) if item.run_key not in before}
+
+
+def _in_days(days: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def _kept(project: Project) -> tuple[set[str], set[str]]:
+    """Names of all objects, and run keys of all receipts."""
+    objects, receipts = project.store.list("objects"), all_receipts(project.store)
+    return {path.rpartition("/")[2] for path in objects}, {item.run_key for item in receipts}
+
+
+def test_what_steps_kept_of_quarantined_rows_goes_with_them(anywhere: Project) -> None:
+    one, _ = _ingest(anywhere, 1, bad=3), _ingest(anywhere, 2, bad=0)
+    objects, receipts = _kept(anywhere)
+    published = published_table("trips", anywhere.store).partitions()
+
+    def upkeep(days: int) -> tuple[int, int]:
+        reports = maintain_tables(anywhere.catalog, anywhere.store, {}, _in_days(days))
+        return reports[-1].expired_rows, reports[-1].expired_outputs
+
+    assert upkeep(89) == (0, 0)
+    assert _kept(anywhere) == (objects, receipts)
+    assert upkeep(91) == (3, 4)
+    outputs = one["validate"].outputs
+    gone = {one["extract"].outputs["staged"], *(outputs[name] for name in ("bad", "gx_result", "gx_page"))}
+    assert _kept(anywhere) == (
+        objects - {output.sha256 for output in gone},
+        receipts - {one["extract"].run_key, one["validate"].run_key},
+    )
+    assert published_table("trips", anywhere.store).partitions() == published
+    assert upkeep(91) == (0, 0)
+
+    ingest(anywhere.catalog.dataset("trips"), "2024-01-01", anywhere.store)
+    assert _kept(anywhere)[1] >= receipts
+    assert published_table("trips", anywhere.store).partitions() == published
+
+
+def test_rows_that_were_staged_stay_once_a_mended_rule_lets_all_of_them_pass(project: Project) -> None:
+    one = _ingest(project, 1, bad=3)
+    objects, receipts = _kept(project)
+    project.edit("datasets/trips.yaml", "value_set: [BER, MUC, OSL]", "value_set: [BER, MUC, OSL, XXX]")
+    staged = one["extract"].outputs["staged"]
+    run_step(
+        validate.plan(project.catalog.dataset("trips"), "2024-01-01", staged, 0, project.store), project.store
+    )
+    maintain_tables(project.catalog, project.store, {}, _in_days(91))
+    left = _kept(project)
+    outputs = one["validate"].outputs
+    assert objects - left[0] == {outputs[name].sha256 for name in ("bad", "gx_result", "gx_page")}
+    assert receipts - left[1] == {one["validate"].run_key}

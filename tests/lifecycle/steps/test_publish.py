@@ -65,7 +65,7 @@ def _validated(
 
 
 def _plan(project: Project, validated: Receipt) -> Call:
-    return publish.plan(validated, published_table("trips", project.store).publication(DAY))
+    return publish.plan(validated, published_table("trips", project.store).publication(DAY), project.store)
 
 
 def _publish(project: Project, validated: Receipt) -> Receipt:
@@ -250,3 +250,24 @@ def test_the_logs_of_published_and_quarantined_rows_hold_no_values(project: Proj
     )
     assert b"numRecords" in logs
     assert not any(word in logs for word in (b"Xanadu", b"bad-0", b"minValues"))
+
+
+def test_rows_that_were_read_before_another_publication_do_not_replace_it(project: Project) -> None:
+    older, newer = (_validated(project, tiny.trips(1, count=count), bad=count) for count in (5, 7))
+    over = published_table("trips", project.store).publication(DAY)
+    _publish(project, newer)
+    with pytest.raises(Rejected, match="was published by another run since these rows were read"):
+        run_step(publish.plan(older, over, project.store), project.store)
+    assert len(_rows(project)) == 7
+    assert quarantine_table("trips", project.store).dataset().count_rows() == 7
+
+
+def test_a_delivery_that_comes_back_brings_its_own_rows_into_quarantine_again(project: Project) -> None:
+    first = _validated(project, tiny.trips(1, count=5), bad=1)
+    for _ in range(2):
+        _publish(project, first)
+    with pytest.raises(Rejected, match="too many"):
+        _publish(project, _validated(project, tiny.trips(1, count=2), bad=3, stop="too many"))
+    assert quarantine_table("trips", project.store).dataset().count_rows() == 3
+    _publish(project, first)
+    assert quarantine_table("trips", project.store).dataset().count_rows() == 1

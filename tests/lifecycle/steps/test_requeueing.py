@@ -6,9 +6,9 @@ import pytest
 
 from include.lifecycle.data.publishing import published_table, quarantine_table
 from include.lifecycle.errors import Rejected
+from include.lifecycle.steps import publish
 from include.lifecycle.steps.requeueing import (
     Quarantined,
-    check_nobody_published,
     plan_revalidation,
     quarantined_partitions,
 )
@@ -16,7 +16,7 @@ from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.objects import object_path
 from include.lifecycle.store.receipts import Receipt, read_call
 from tests.lifecycle import tiny
-from tests.lifecycle.ingesting import fates, ingest, publish_audited
+from tests.lifecycle.ingesting import fates, ingest
 from tests.lifecycle.tiny import Project
 
 DAYS = ("2024-01-03", "2024-01-04")
@@ -46,8 +46,7 @@ def _requeue(project: Project, found: Quarantined) -> Receipt:
     """What the DAG does with one partition."""
     call = plan_revalidation(project.catalog.dataset("trips"), found, project.store)
     validated, _ = run_step(call, project.store)
-    check_nobody_published(found, validated, project.store)
-    return publish_audited(validated, project.store)
+    return run_step(publish.plan(validated, found.over, project.store), project.store)[0]
 
 
 def _find(project: Project, **asked: str) -> list[Quarantined]:
@@ -138,7 +137,9 @@ def test_what_was_staged_and_is_gone_must_be_ingested_again(quarantined: Project
 )
 def test_what_was_staged_for_other_columns_must_be_ingested_again(quarantined: Project, change: str) -> None:
     quarantined.edit("datasets/trips.yaml", "stops: integer", change)
-    with pytest.raises(Rejected, match=r"other columns or treatments.*ingest the partition again"):
+    with pytest.raises(
+        Rejected, match=r"other columns or another privacy policy.*ingest the partition again"
+    ):
         _requeue(quarantined, _find(quarantined)[0])
 
 
@@ -148,6 +149,15 @@ def test_newer_rows_that_were_published_meanwhile_stay(quarantined: Project) -> 
     tiny.deliver(quarantined, tiny.trips(3, count=70), "trips", DAYS[0])
     _ingest(quarantined, DAYS[0])
     before = _published(quarantined)
-    with pytest.raises(Rejected, match="was ingested again meanwhile"):
+    with pytest.raises(Rejected, match="was published by another run since"):
         _requeue(quarantined, found)
     assert _published(quarantined) == before
+
+
+@pytest.mark.parametrize("policy", ["untreated: stop", "key: people\n  subject: trip_id"])
+def test_what_was_staged_under_another_policy_must_be_ingested_again(
+    quarantined: Project, policy: str
+) -> None:
+    quarantined.edit("datasets/trips.yaml", "key: [trip_id]", f"privacy:\n  {policy}\nkey: [trip_id]")
+    with pytest.raises(Rejected, match=r"another privacy policy.*ingest the partition again"):
+        _requeue(quarantined, _find(quarantined)[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 from include.lifecycle.errors import Rejected
 from include.lifecycle.steps import train
 from include.lifecycle.steps.register import _tags
-from include.lifecycle.store.receipts import Receipt
+from include.lifecycle.store.receipts import Call, Receipt
 from tests.lifecycle import people, tiny
 from tests.lifecycle.tiny import Project
 
@@ -40,23 +39,30 @@ def _rides() -> pd.DataFrame:
     return pd.concat([people.rides(day) for day in range(1, DAYS)], ignore_index=True)
 
 
-def test_rows_of_small_groups_are_left_out_and_counted(private: Project) -> None:
-    private.edit("datasets/trips.yaml", "[born, post_code]", "[rider]")
-    sizes = Counter(_rides()["rider"])
-    k = sorted(sizes.values())[3]
+def test_rows_of_groups_of_few_people_are_left_out_and_counted(private: Project) -> None:
+    quasi, k = ["city", "stops", "express"], people.RIDERS
+    private.edit("datasets/trips.yaml", "[born, post_code]", "[city, stops, express]")
     private.edit("datasets/trips.yaml", "k: 3", f"k: {k}")
+    rides = _rides().set_index("trip_id")
+    sizes = rides.groupby(quasi)["rider"].transform("nunique")
     trained = _trained(private)
-    suppressed = sum(count for count in sizes.values() if count < k)
-    assert suppressed > 0
+    suppressed = int((sizes < k).sum())
+    assert 0 < suppressed < len(rides)
     counts = trained.counts
     assert counts["suppressed"] == suppressed
-    assert counts["rows_in"] == counts["rows"] + suppressed == sum(sizes.values())
+    assert counts["rows_in"] == counts["rows"] + suppressed == len(rides)
     privacy = trained.results["privacy"]
-    assert privacy["smallest_group"] == min(sizes.values())
+    assert privacy["smallest_group"] == sizes.min()
     assert (privacy["k"], privacy["suppressed"]) == (k, suppressed)
     gate = pd.read_parquet(private.store.fetch(trained.outputs["gate"], private.root / "gate.parquet"))
-    ridden = _rides().set_index("trip_id").loc[gate["_key"], "rider"]
-    assert all(sizes[rider] >= k for rider in ridden)
+    assert (sizes.loc[gate["_key"]] >= k).all()
+
+
+def test_many_rows_of_one_person_are_no_crowd(private: Project) -> None:
+    private.edit("datasets/trips.yaml", "[born, post_code]", "[rider]")
+    assert _rides()["rider"].value_counts().min() > 3
+    with pytest.raises(Rejected, match="every row shares its quasi-identifiers with too few others"):
+        _trained(private)
 
 
 def test_a_model_carries_the_policies_of_its_data(private: Project) -> None:
@@ -77,7 +83,7 @@ def test_a_model_carries_the_policies_of_its_data(private: Project) -> None:
 def test_a_policy_may_stop_the_training(private: Project) -> None:
     private.edit("datasets/trips.yaml", "[born, post_code]", "[trip_id]")
     private.edit("datasets/trips.yaml", "k: 3", "k: 3\n  small_groups: stop")
-    with pytest.raises(Rejected, match="480 of 480 rows share their quasi-identifiers with fewer than 3"):
+    with pytest.raises(Rejected, match="480 of 480 rows are in groups of quasi-identifiers smaller than 3"):
         _trained(private)
 
 
@@ -106,6 +112,32 @@ def test_data_of_an_older_policy_are_refused_until_they_are_ingested_again(priva
         train.plan(private.catalog.model(tiny.MODEL), private.catalog, tiny.midnight(DAYS + 1), private.store)
     people.put_days(private, 1, DAYS)
     assert _trained(private).counts["rows"] == 480
+
+
+def _planned(project: Project) -> Call:
+    return train.plan(project.catalog.model(tiny.MODEL), project.catalog, tiny.midnight(12), project.store)
+
+
+@pytest.mark.parametrize(("old", "new"), [("k: 3", "k: 4"), ("k: 3", "k: 3\n  small_groups: stop")])
+def test_a_stricter_policy_looks_like_a_changed_spec(private: Project, old: str, new: str) -> None:
+    before = train.fingerprint(_planned(private))
+    private.edit("datasets/trips.yaml", old, new)
+    assert train.fingerprint(_planned(private)) != before
+
+
+def test_pseudonyms_of_two_keys_are_refused_until_the_older_ones_are_ingested_again(private: Project) -> None:
+    rotated = people.connections_with(login="k2", password=people.NEXT_KEY, k1=people.KEY)
+    rows = people.rides(DAYS + 1).drop(index=[2, 20, 40])
+    people.ingest(private, rows, f"{tiny.midnight(DAYS + 1):%Y-%m-%d}", rotated)
+    with pytest.raises(
+        Rejected,
+        match=r"trips: the pseudonyms of the partitions 2024-01-01, .* and 4 more were made with another key "
+        "than the newest ones; ingest them again",
+    ):
+        _planned(private)
+    for day in range(1, DAYS + 1):
+        people.ingest(private, people.rides(day), f"{tiny.midnight(day):%Y-%m-%d}", rotated)
+    assert _planned(private).step == "train"
 
 
 def test_models_without_a_policy_are_as_they_were(trained: Receipt) -> None:

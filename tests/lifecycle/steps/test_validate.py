@@ -6,14 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected, SpecError
 from include.lifecycle.spec.dataset import DatasetSpec
-from include.lifecycle.steps import validate
+from include.lifecycle.steps import publish, validate
 from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.objects import Output
 from include.lifecycle.store.receipts import Receipt
 from tests.lifecycle import tiny
-from tests.lifecycle.ingesting import publish_audited
 from tests.lifecycle.tiny import Project
 
 BAND = {"measure": "rows", "of_last": 4, "at_least": 3, "within": 0.2}
@@ -68,7 +68,7 @@ def test_a_partition_without_good_rows_is_published_empty(project: Project) -> N
     found = _validate(project, spec, tiny.trips(5, count=10).assign(city="XXX"))
     assert (found.counts["good"], found.counts["quarantined"]) == (0, 10)
     assert found.results["stop"] is None
-    counts = publish_audited(found, project.store).counts
+    counts = run_step(publish.plan(found, None, project.store), project.store)[0].counts
     assert (counts["published"], counts["quarantined"]) == (0, 10)
 
 
@@ -162,6 +162,10 @@ def test_a_reference_to_an_empty_dataset_is_rejected(project: Project, tmp_path:
     ("reference", "said"),
     [
         ("{columns: {city: city}, dataset: ski}", "did you mean 'sky'"),
+        (
+            "{columns: {distance: city}, dataset: sky}",
+            "columns: 'distance' is a number, 'city' of sky a string; give both the same type",
+        ),
         ("{columns: {city: citty}, dataset: sky}", "unknown column 'citty'; did you mean 'city'"),
     ],
 )
@@ -171,3 +175,35 @@ def test_a_reference_to_what_is_not_there_is_refused_in_the_spec(
     project.edit("datasets/trips.yaml", "key: [trip_id]", f"key: [trip_id]\nreferences: [{reference}]")
     with pytest.raises(SpecError, match=said):
         project.catalog.dataset("trips")
+
+
+@pytest.mark.parametrize(("here", "there"), [("city", "rain"), ("distance", "city"), ("at", "city")])
+def test_a_reference_to_a_table_of_before_a_type_was_mended_is_judged(
+    project: Project, here: str, there: str
+) -> None:
+    tiny.put(project, "sky", "2024-01-05", tiny.sky(5))
+    spec = _spec(project, references=[{"columns": {here: there}, "dataset": "sky"}], expectations=[])
+    found = _validate(project, spec, tiny.trips(5, count=10))
+    assert found.counts["quarantined"] == 10
+
+
+def test_whole_numbers_are_found_among_numbers(project: Project) -> None:
+    tiny.put(project, "sky", "2024-01-05", tiny.sky(5).assign(rain=[1.0, 2.5] * 36))
+    spec = _spec(project, references=[{"columns": {"stops": "rain"}, "dataset": "sky"}], expectations=[])
+    rows = tiny.trips(5, count=3).assign(stops=[1, 2, 3])
+    assert _validate(project, spec, rows).counts["quarantined"] == 2
+
+
+def test_a_band_opens_the_files_of_its_partitions_alone(project: Project) -> None:
+    for day in range(1, 8):
+        _publish(project, day, 50)
+    table = published_table("trips", project.store)
+    for file in table.files():
+        if not file.startswith(("_partition=2024-01-05", "_partition=2024-01-06", "_partition=2024-01-07")):
+            project.store.remove(f"{table.path}/{file}")
+    band = {**BAND, "of_last": 3}
+    assert _validate(project, _spec(project, bands=[band]), tiny.trips(8, count=50), day=8).results == {
+        "stop": None,
+        "warnings": [],
+        "engines": {},
+    }

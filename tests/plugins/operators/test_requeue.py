@@ -4,7 +4,7 @@ import pytest
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from mlops.operators.ingest import ExtractOperator, PublishOperator, ValidateOperator
-from mlops.operators.requeue import RepublishOperator, RevalidateOperator, SelectQuarantinedOperator
+from mlops.operators.requeue import RevalidateOperator, SelectQuarantinedOperator
 
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project
@@ -40,9 +40,7 @@ def test_a_mended_rule_brings_the_rows_back_and_tells_the_assets_readers(quarant
     (found,) = _select()
     context = _context()
     validated = RevalidateOperator(task_id="validate", dataset="trips", found=found).execute(context)
-    publish = RepublishOperator(
-        task_id="publish", dataset="trips", found=found, validated=validated, outlets=[DATASET]
-    )
+    publish = PublishOperator(task_id="publish", dataset="trips", validated=validated, outlets=[DATASET])
     published = publish.execute(context)
     assert (published["counts"]["published"], published["counts"]["quarantined"]) == (60, 0)
     extra = context["outlet_events"][DATASET].extra

@@ -1,7 +1,7 @@
-"""Keeps a training set k-anonymous: nobody is told by fewer than k rows that look alike.
+"""Keeps a training set k-anonymous: nobody is told from fewer than k people whose rows look alike.
 
 k-anonymity: Samarati and Sweeney 1998. Every combination of the quasi-identifiers' values is shared by
-at least k rows. Missing values count as a value.
+at least k people; by k rows, where rows name nobody. Missing values count as a value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Anonymous:
     rows: pd.DataFrame
     suppressed: int
     smallest: int | None
-    """Size of the smallest group before; None without rows."""
+    """Size of the smallest group before, in people or rows; None without rows."""
 
 
 def quasi_identifiers(datasets: Mapping[str, DatasetSpec]) -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def quasi_identifiers(datasets: Mapping[str, DatasetSpec]) -> list[tuple[str, st
 
 
 def anonymous(rows: pd.DataFrame, datasets: Mapping[str, DatasetSpec]) -> Anonymous:
-    """The rows whose group, in column `_group`, has at least k rows; the column goes.
+    """The rows whose group, in column `_group`, has at least the size k; the column goes.
 
     Of several datasets with quasi-identifiers the largest k counts, over all their columns together.
     Raises Rejected where a policy forbids to leave rows out.
@@ -47,7 +47,7 @@ def anonymous(rows: pd.DataFrame, datasets: Mapping[str, DatasetSpec]) -> Anonym
     suppressed = int(small.sum())
     if suppressed and any(policy.small_groups == "stop" for policy in policies):
         raise Rejected(
-            f"{suppressed} of {len(rows)} rows share their quasi-identifiers with fewer than {k} rows; "
+            f"{suppressed} of {len(rows)} rows are in groups of quasi-identifiers smaller than {k}; "
             "generalise these columns more, name fewer of them, or set privacy.small_groups: suppress"
         )
     smallest = None if rows.empty else int(rows[GROUP].min())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -55,16 +55,20 @@ class Keys:
     def __iter__(self) -> Iterator[Key]:
         return iter((self.current, *self.retired))
 
-    def named(self, names: Iterable[str]) -> list[Key]:
-        """The keys of those names; raises Rejected when one is not there any more."""
-        known = {key.name: key for key in self}
-        names = sorted(set(names))
-        if lost := [name for name in names if name not in known]:
+    def holder(self, name: str, fingerprint: str) -> Key:
+        """The key that somebody was erased under; raises Rejected when it is gone, or another one now."""
+        cure = 'put it back into its extra as {"secret_keys": {name: key}}'
+        found = {key.name: key for key in self}.get(name)
+        if found is None:
             raise Rejected(
-                f"key {lost[0]!r} is not in the connection any more, and people were erased under it: "
-                'put it back into its extra as {"keys": {name: key}}'
+                f"key {name!r} is not in the connection any more, and people were erased under it: {cure}"
             )
-        return [known[name] for name in names]
+        if found.fingerprint != fingerprint:
+            raise Rejected(
+                f"key {name!r} of the connection is not the one of fingerprint {fingerprint} that people "
+                f"were erased under: give the new key a name of its own, and to the old one its name: {cure}"
+            )
+        return found
 
 
 def keys_of(spec: DatasetSpec, connections: Connections) -> Keys:
@@ -73,9 +77,11 @@ def keys_of(spec: DatasetSpec, connections: Connections) -> Keys:
     if name is None:
         raise Rejected(f"{spec.name}.yaml: privacy.key is missing; name the Connection that holds the key")
     connection = connections(name)
-    retired = connection.extra.get("keys") or {}
+    retired = connection.extra.get("secret_keys") or {}
     if not isinstance(retired, dict):
-        raise Rejected(f'connection {name!r}: write retired keys into its extra as {{"keys": {{name: key}}}}')
+        raise Rejected(
+            f'connection {name!r}: write retired keys into its extra as {{"secret_keys": {{name: key}}}}'
+        )
     current = _key(name, connection.login or "k1", connection.password)
     others = [_key(name, old, secret) for old, secret in sorted(retired.items()) if old != current.name]
     if str(retired.get(current.name, connection.password)) != connection.password:

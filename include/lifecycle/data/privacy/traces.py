@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from include.lifecycle.data.literals import quoted, text
-from include.lifecycle.data.types import cast
+from include.lifecycle.data.privacy.spelling import spelled, spelling
 from include.lifecycle.spec.dataset import ColumnType
 from include.lifecycle.store.scan import connect
 
@@ -44,12 +45,11 @@ class Person:
         for name in names:
             said = f"CAST({quoted(name)} AS VARCHAR)"
             if name == self.column:
-                tests += [f"{said} IN (FROM wanted)"]
-                tests += [f"CAST({cast(name, self.kind)} AS VARCHAR) IN (FROM wanted)"]
+                tests.append(_is_wanted(said))
             elif self.column not in names and name in _KEYS:
                 tests.append(f"{said} IN (FROM keys)")
             elif self.column not in names and name in _DOCUMENTS:
-                tests.append(f"{_in_document(name, self.column)} IN (FROM wanted)")
+                tests.append(_is_wanted(_in_document(name, self.column)))
         return f"coalesce({' OR '.join(tests) or 'false'}, false)"
 
     def is_in(self, file: Path) -> bool:
@@ -59,6 +59,12 @@ class Person:
         with self._searching() as db:
             query = f"SELECT 1 FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)} LIMIT 1"
             return bool(db.execute(query).fetchall())
+
+    def count_in(self, file: Path) -> int:
+        """How many rows of a Parquet file are the person's."""
+        with self._searching() as db:
+            query = f"SELECT count(*) FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)}"
+            return int(db.execute(query).fetchall()[0][0])
 
     def without(self, file: Path, rest: Path) -> int:
         """Write a Parquet file without the person's rows, in its order and schema; returns their number."""
@@ -94,7 +100,7 @@ class Person:
     def _is_in_text(self, file: Path) -> bool:
         if file.stat().st_size == 0:
             return False
-        words = {form for value in self.values for form in _written(value)}
+        words = {form for value in self._spellings for form in _written(value)}
         pattern = rb"(?<!\w)(?:" + b"|".join(re.escape(word) for word in sorted(words)) + rb")(?!\w)"
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return re.search(pattern, content) is not None
@@ -102,24 +108,29 @@ class Person:
     @contextmanager
     def _searching(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with connect() as db:
-            for name, words in {"wanted": self._spellings(db), "keys": self.keys}.items():
+            db.execute(f"CREATE TEMP MACRO spelled(v) AS {spelling(self.kind)}")
+            for name, words in {"wanted": self._spellings, "keys": self.keys}.items():
                 rows = pa.table({"v": pa.array(sorted(words), pa.string())})
                 db.register("words", rows)
                 db.execute(f"CREATE TEMP TABLE {name} AS FROM words")
                 db.unregister("words")
             yield db
 
-    def _spellings(self, db: duckdb.DuckDBPyConnection) -> set[str]:
+    @cached_property
+    def _spellings(self) -> set[str]:
         """The values as they were given, and as a column of their type says them."""
-        db.register("given", pa.table({"v": pa.array(sorted(self.values), pa.string())}))
-        typed = db.sql(f"SELECT CAST({cast('v', self.kind)} AS VARCHAR) FROM given").fetchall()
-        return {*self.values, *(str(row[0]) for row in typed if row[0] is not None)}
+        return {*self.values, *(word for word in spelled(sorted(self.values), self.kind) if word)}
 
 
 def is_parquet(file: Path) -> bool:
     """Whether a file is Parquet."""
     with file.open("rb") as opened:
         return opened.read(len(_PARQUET)) == _PARQUET
+
+
+def _is_wanted(said: str) -> str:
+    """Whether a column or a document says the person, in whatever spelling of the type."""
+    return f"({said} IN (FROM wanted) OR spelled({said}) IN (FROM wanted))"
 
 
 def _in_document(column: str, name: str) -> str:

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.lifecycle.data.privacy.erased import Sieve, erased, fingerprint
+from include.lifecycle.data.privacy.erased import Mark, Sieve, erased, fingerprint
 from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import Column, DatasetSpec
@@ -34,11 +34,10 @@ def treatment_of(spec: DatasetSpec, connections: Connections, store: Store) -> T
     dropped = {name for name, column in spec.columns.items() if isinstance(column.privacy, Drop)}
     changes = _changes(spec, connections)
     sieve = _sieve(spec, connections, store)
-    subject = spec.privacy.subject if spec.privacy else None
 
     def treat(batch: pa.RecordBatch) -> pa.RecordBatch:
-        if sieve is not None and subject is not None:
-            batch = batch.filter(sieve.stays(batch.column(subject)))
+        if sieve is not None:
+            batch = batch.filter(sieve.stays(batch))
         kept = [name for name in batch.schema.names if name not in dropped]
         columns = [batch.column(name) for name in kept]
         treated = [
@@ -75,14 +74,12 @@ def _said(column: Column) -> str:
 
 def _sieve(spec: DatasetSpec, connections: Connections, store: Store) -> Sieve | None:
     marks = _marks(spec, store)
-    return Sieve(marks, keys_of(spec, connections)) if marks else None
+    return Sieve(spec, marks, keys_of(spec, connections)) if marks else None
 
 
-def _marks(spec: DatasetSpec, store: Store | None) -> frozenset[str]:
-    """Who was erased; nobody can be from a dataset whose rows are about nobody."""
-    if store is None or spec.privacy is None or spec.privacy.subject is None:
-        return frozenset()
-    return erased(spec.name, store)
+def _marks(spec: DatasetSpec, store: Store | None) -> frozenset[Mark]:
+    """Who was erased, also where the policy names nobody any more."""
+    return frozenset() if store is None else erased(spec.name, store)
 
 
 def _changes(spec: DatasetSpec, connections: Connections) -> dict[str, _Change]:

@@ -17,7 +17,7 @@ LARGEST = 32 << 20
 """Bytes of the largest page, unpacked."""
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0
-"""Seconds, whatever the API asks for."""
+"""Seconds; who asks for more is left alone, and the task ends."""
 _BACKOFF = wait_exponential(multiplier=0.5, max=LONGEST_WAIT)
 _PASSING = (408, 425, 429)
 
@@ -35,7 +35,8 @@ def ask(
 ) -> tuple[httpx.Response, bytes]:
     """An API's answer and its JSON. 429, 5xx and lost connections are asked again, `Retry-After` later.
 
-    Raises Rejected when the API refuses or answers no JSON, Transient when it is down for long.
+    Raises Rejected when the API refuses or answers no JSON, Transient when it is down for long or asks to
+    wait for long.
     """
     asking = Retrying(
         retry=retry_if_exception_type(_AskAgain), wait=_wait, stop=stop_after_attempt(ATTEMPTS), reraise=True
@@ -74,7 +75,12 @@ def _ask_once(
 def _check(answer: httpx.Response, origin: str) -> None:
     status = f"{answer.status_code} {answer.reason_phrase}".strip()
     if answer.status_code in _PASSING or answer.status_code >= 500:
-        raise _AskAgain(status, _asked_wait(answer.headers.get("Retry-After", "")))
+        wait = _asked_wait(answer.headers.get("Retry-After", ""))
+        if wait is not None and wait > LONGEST_WAIT:
+            raise Transient(
+                f"{origin}: {status}, asked to wait {wait:.0f} s, nothing was taken from it; retry after that"
+            )
+        raise _AskAgain(status, wait)
     if answer.status_code in (401, 403):
         raise Rejected(
             f"{origin}: no right to read ({status}); mend its login and password under Admin, Connections, "

@@ -8,6 +8,8 @@ import pyarrow as pa
 
 ROWS = 8192
 """Rows of one batch."""
+BYTES = 16 << 20
+"""Bytes after which a batch ends early."""
 
 
 def text_schema(names: Iterable[str], origin: str, part: str) -> pa.Schema:

@@ -20,6 +20,10 @@ from include.lifecycle.store.scan import connect
 
 LONGEST = 2_000_000
 """Bytes of the longest line, as in DuckDB."""
+_REASONS = (
+    r"^(?:Expected Number of Columns: \d+ Found: \d+|Value with unterminated quote found"
+    r"|Maximum line size of \d+ bytes exceeded|Invalid unicode)"
+)
 # Nothing is guessed: DuckDB's detection takes lines of a CSV for comments, or skips them.
 _READER = (
     "read_csv({file}, auto_detect=false, header=true, columns={columns}, delim=',', quote='\"', escape='\"')"
@@ -58,9 +62,12 @@ def explain(file: Path, origin: str, error: Exception) -> str:
                 f"line {number}, byte {found.start + 1}: 0x{line[found.start]:02x} is not UTF-8, it looks "
                 "like latin-1: write the file as UTF-8, as with `iconv -f latin1 -t utf-8`"
             )
-    # DuckDB shows the whole line, which may hold what nobody should read in a log.
-    known = "Expected Number|Value with unterminated|Invalid unicode|Maximum line size|$"
-    return re.sub(rf"Original Line:.*?(?={known})", "", str(error), flags=re.DOTALL)
+    # DuckDB shows the whole line, which may hold what nobody should read in a log, and then says why.
+    place = re.match(r"[A-Za-z ]+: (CSV Error on Line: \d+)\n", str(error))
+    if place is None:
+        return str(error).partition("Original Line")[0]
+    reasons = re.findall(_REASONS, str(error), flags=re.MULTILINE)
+    return f"{place[1]} {reasons[-1]}" if reasons else place[1]
 
 
 def _header(file: Path) -> list[str]:

@@ -60,7 +60,9 @@ class Http:
         """The rows of each page; raises Rejected when a page comes again, or more than max_pages."""
         connection, seen = self._connections(self._source.connection), set()
         with _client(connection) as client:
-            asked: httpx.URL | None = client.base_url.join(self._path).copy_merge_params(
+            asked: httpx.URL | None = httpx.URL(
+                f"{client.base_url}".rstrip("/") + self._path
+            ).copy_merge_params(
                 {key: text.format(**self._bounds) for key, text in self._source.parameters.items()}
             )
             rows_before = 0
@@ -135,12 +137,12 @@ class Http:
 def _client(connection: Connection) -> httpx.Client:
     """Credentials as Airflow's HTTP connections hold them; text in the extra becomes headers."""
     scheme = connection.schema or ("https" if connection.conn_type == "https" else "http")
-    host = connection.host if "://" in connection.host else f"{scheme}://{connection.host}"
+    base = httpx.URL(connection.host if "://" in connection.host else f"{scheme}://{connection.host}")
     headers = {key: value for key, value in connection.extra.items() if isinstance(value, str)}
     if connection.password and not connection.login:
         headers["Authorization"] = f"Bearer {connection.password}"
     return httpx.Client(
-        base_url=f"{host}:{connection.port}" if connection.port else host,
+        base_url=base.copy_with(port=connection.port) if connection.port else base,
         auth=(connection.login, connection.password) if connection.login else None,
         headers={"Accept": "application/json", **headers},
         timeout=30,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 from pydantic import ByteSize
 
-from include.lifecycle.data.sources.batches import ROWS, text_batch, text_schema
+from include.lifecycle.data.sources.batches import BYTES, ROWS, text_batch, text_schema
 from include.lifecycle.data.sources.packed import check_bytes, lines
 from include.lifecycle.errors import Rejected
 
 LONGEST = 16_000_000
 """Bytes of the longest line."""
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_Row = dict[str, msgspec.Raw]
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -27,22 +27,33 @@ def json_batches(file: Path, origin: str, max_size: ByteSize, part: str = "file"
     """
     check_bytes(file, origin, max_size)
     # Read twice: the columns must be known before the first row is handed on.
-    names = dict.fromkeys(name for row in _rows(file, origin) for name in row)
+    names = dict.fromkeys(name for row, _ in _rows(file, origin) for name in row)
     schema = text_schema(names, origin, part)
     yield text_batch(schema)
-    rows = _rows(file, origin)
-    while some := list(islice(rows, ROWS)):
-        yield text_batch(schema, ([_text(row.get(name)) for row in some] for name in names))
+    some, size = list[_Row](), 0
+    for row, length in _rows(file, origin):
+        some.append(row)
+        size += length
+        if len(some) == ROWS or size >= BYTES:
+            yield _batch(schema, some)
+            some, size = [], 0
+    if some:
+        yield _batch(schema, some)
 
 
-def _rows(file: Path, origin: str) -> Iterator[dict[str, msgspec.Raw]]:
+def _batch(schema: pa.Schema, rows: list[_Row]) -> pa.RecordBatch:
+    return text_batch(schema, ([_text(row.get(name)) for row in rows] for name in schema.names))
+
+
+def _rows(file: Path, origin: str) -> Iterator[tuple[_Row, int]]:
+    """Each object, and the bytes of its line."""
     for number, line in lines(file, origin, LONGEST):
         content = line.removeprefix(_BOM).strip()
         if not content:
             continue
         try:
             content.decode()
-            yield _OBJECT.decode(content)
+            yield _OBJECT.decode(content), len(content)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Rejected(
                 f"{origin}: line {number} is not a JSON object in UTF-8, nothing was taken from it "

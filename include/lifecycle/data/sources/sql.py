@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import psycopg2
 import pyarrow as pa
+from psycopg2 import errorcodes
 
 from include.lifecycle.data.partitions import Partition
 from include.lifecycle.data.sources.batches import text_batch, text_schema
@@ -21,6 +22,8 @@ _ROWS = 5_000
 _OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout", "options")
 # Classes of SQLSTATE that a retry may cure: connection, conflict, resources, operator, system.
 _PASSING = ("08", "40", "53", "57", "58")
+# Classes whose messages quote values of rows: data, integrity, functions of one's own.
+_QUOTING = ("22", "23", "38", "39", "P0")
 _PASSING_AT_START = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
 
@@ -99,10 +102,21 @@ class Sql:
                     f"{self._origin}: the database went away, nothing was taken from it ({reason}); "
                     "retry when it is back"
                 ) from None
+            if code is not None and code.startswith(_QUOTING):
+                reason = _condition(code)
             raise Rejected(
                 f"{self._origin}: PostgreSQL refuses source.query ({reason}); "
                 "mend the query or the user's rights, then clear this task"
             ) from None
+
+
+def _condition(code: str) -> str:
+    """The name of what went wrong, such as `division by zero (SQLSTATE 22012)`, without a value."""
+    try:
+        name = str(errorcodes.lookup(code)).lower().replace("_", " ")
+    except KeyError:
+        name = "an error of the data"
+    return f"{name}, SQLSTATE {code}"
 
 
 def _as_text(name: str) -> str:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from include.lifecycle.data.literals import quoted, text
+import pyarrow as pa
+
+from include.lifecycle.data.literals import NUMERIC, quoted, text
 from include.lifecycle.data.partition_rows import TYPED, Broken, PartitionRows
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.publishing import published_table
+from include.lifecycle.data.types import arrow_types
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.dataset import ColumnType, DatasetSpec
 from include.lifecycle.spec.rules import Band, Reference, Severity
 from include.lifecycle.store.lake import CONTENT, PARTITION
 from include.lifecycle.store.objects import Store
@@ -95,15 +98,20 @@ def _measure(
         rows = db.execute(f"SELECT '', {values} FROM read_parquet({text(str(good))})").fetchall()
         if pins:
             db.register("published", table.dataset())
-            pinned = ", ".join(f"({text(name)}, {text(content)})" for name, content in pins.items())
             rows += db.execute(
-                f"SELECT {PARTITION}, {values} FROM published "
-                f"WHERE ({PARTITION}, {CONTENT}) IN ({pinned}) GROUP BY {PARTITION}"
+                f"SELECT {PARTITION}, {values} FROM published WHERE {_is_pinned(pins)} GROUP BY {PARTITION}"
             ).fetchall()
     published = table.partitions()
     if any(published.get(name) != content for name, content in pins.items()):
         raise Transient(f"{spec.name}: a partition before was published anew meanwhile; run again")
     return {name: dict(zip(spec.bands, measures, strict=True)) for name, *measures in rows}
+
+
+def _is_pinned(pins: Mapping[str, str]) -> str:
+    """SQL for rows of pinned partitions; names and contents apart, so that no other file is opened."""
+    names, contents = (", ".join(map(text, found)) for found in (pins, dict.fromkeys(pins.values())))
+    pairs = ", ".join(f"({text(name)}, {text(content)})" for name, content in pins.items())
+    return f"{PARTITION} IN ({names}) AND {CONTENT} IN ({contents}) AND ({PARTITION}, {CONTENT}) IN ({pairs})"
 
 
 def _measure_of(band: Band) -> str:
@@ -137,11 +145,15 @@ def judge_references(
 
 def _lost(rows: PartitionRows, table: str, reference: Reference, version: int, store: Store) -> int:
     """How many rows are not found in the other dataset; they are kept as a table."""
-    here = [quoted(column) for column in reference.columns]
+    other = published_table(reference.dataset, store).dataset(version)
+    assert other is not None  # it was pinned
     there = [quoted(column) for column in reference.columns.values()]
-    same = " AND ".join(f"h.{one} = t.{other}" for one, other in zip(here, there, strict=True))
-    present = " AND ".join(f"h.{one} IS NOT NULL" for one in here)
-    rows.db.register("other", published_table(reference.dataset, store).dataset(version))
+    same = " AND ".join(
+        _equal(f"h.{quoted(one)}", rows.columns[one], f"t.{quoted(name)}", other.schema.field(name).type)
+        for one, name in reference.columns.items()
+    )
+    present = " AND ".join(f"h.{quoted(one)} IS NOT NULL" for one in reference.columns)
+    rows.db.register("other", other)
     rows.db.execute(
         f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT h._row "
         f"FROM (SELECT * FROM {TYPED} h WHERE {present}) h "
@@ -150,3 +162,12 @@ def _lost(rows: PartitionRows, table: str, reference: Reference, version: int, s
     rows.db.unregister("other")
     ((count,),) = rows.db.execute(f"SELECT count(*) FROM {table}").fetchall()
     return int(count)
+
+
+def _equal(one: str, kind: ColumnType, other: str, found: pa.DataType) -> str:
+    """SQL for two columns' values being equal. A table of before a type was mended may differ from its
+    YAML: as text any two can be compared."""
+    numbers = pa.types.is_integer(found) or pa.types.is_floating(found)
+    if arrow_types({"": kind}).field("").type == found or (kind in NUMERIC and numbers):
+        return f"{one} = {other}"
+    return f"{one}::VARCHAR = {other}::VARCHAR"

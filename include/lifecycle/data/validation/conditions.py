@@ -184,9 +184,9 @@ def _in_order(sign: str) -> Compile:
     def compiled(named: tuple[str, ...], _: Any, asked: Mapping[str, Any], columns: Columns) -> Condition:
         (column,), name = named, quoted(named[0])
         _require(columns[column] in (*NUMERIC, "timestamp"), "an order of what has no distance")
-        wrong = f"{name} {sign}{'=' if asked.get('strictly') else ''} before"
+        wrong = f"{name} {sign}{'=' if asked.get('strictly') else ''} _before"
         rows = (
-            f"SELECT _row FROM (SELECT _row, {name}, lag({name}) OVER (ORDER BY _row) AS before "
+            f"SELECT _row FROM (SELECT _row, {name}, lag({name}) OVER (ORDER BY _row) AS _before "
             f"FROM typed_rows WHERE {name} IS NOT NULL) WHERE {wrong}"
         )
         return Condition(f"{name} IS NOT NULL", rows=rows, shown=named)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.lifecycle.data.point_in_time import read_rows
@@ -57,7 +57,7 @@ def test_what_is_left_is_k_anonymous_and_nothing_is_lost(pairs: list[Any], k: in
 def test_a_policy_may_refuse_small_groups() -> None:
     spec = _spec(quasi_identifiers=["born"], k=3, small_groups="stop")
     rows = _grouped([("a", 1)] * 3 + [("b", 1)])
-    with pytest.raises(Rejected, match="1 of 4 rows share their quasi-identifiers with fewer than 3 rows"):
+    with pytest.raises(Rejected, match="1 of 4 rows are in groups of quasi-identifiers smaller than 3"):
         anonymous(rows, {"things": spec})
 
 
@@ -86,3 +86,42 @@ def test_groups_are_counted_over_the_rows_that_are_trained_on(world: Project) ->
     sizes = plain.groupby(["city", "stops", "rain"], dropna=False)["_key"].transform("size")
     assert rows["_group"].tolist() == sizes.tolist()
     assert sizes.nunique() > 1
+
+
+@given(
+    rides=st.lists(
+        st.tuples(
+            st.sampled_from([None, "", "ada", "bob", "eve"]), st.sampled_from(tiny.CITIES), st.integers(0, 1)
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+@settings(max_examples=15)
+def test_people_are_counted_where_rows_have_a_subject(
+    tmp_path_factory: pytest.TempPathFactory, rides: list[Any]
+) -> None:
+    rows = tiny.trips(1, count=len(rides)).assign(delay=1.0)
+    rows["rider"], rows["city"], rows["stops"] = zip(*rides, strict=True)
+    with pytest.MonkeyPatch.context() as env:
+        project = tiny.make_project(tmp_path_factory.mktemp("people") / "project", env)
+        subject = "rider: string\nprivacy: {key: people, subject: rider}\nkey: [trip_id]"
+        project.edit("datasets/trips.yaml", "key: [trip_id]", f"  {subject}")
+        tiny.put(project, "sky", "2024-01-01", tiny.sky(1))
+        tiny.put(project, "trips", "2024-01-01", rows)
+        model, datasets = (
+            project.catalog.model(tiny.MODEL),
+            {n: project.catalog.dataset(n) for n in ("trips", "sky")},
+        )
+        found = read_rows(
+            model,
+            datasets,
+            {"trips": 1, "sky": 1},
+            project.store,
+            as_of=tiny.midnight(9),
+            grouped_by=[("trips", "city"), ("trips", "stops")],
+        )
+    nobody_is_one = rows.assign(rider=rows["rider"].fillna("")).set_index("trip_id")
+    sizes = nobody_is_one.groupby(["city", "stops"])["rider"].transform("nunique")
+    assert found["_group"].tolist() == sizes.loc[found["_key"]].tolist()
+    assert "_subject" not in found

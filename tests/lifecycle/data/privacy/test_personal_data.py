@@ -15,7 +15,7 @@ from include.lifecycle.data.privacy.personal_data import Finding, find_personal_
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.dataset import DatasetSpec
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def _spec(**columns: Any) -> DatasetSpec:

@@ -139,7 +139,7 @@ def test_a_dropped_column_is_gone_and_one_without_treatment_stays(store: Store) 
 
 def test_rows_of_erased_people_are_left_out_also_after_the_key_was_rotated(store: Store) -> None:
     spec = _spec()
-    remember("people", "ada", keys_of(spec, connections), store, {})
+    remember(spec, "ada", keys_of(spec, connections), store, {})
     rotated = connections_with(login="k2", password=NEXT_KEY, k1=KEY)
     for known in (connections, rotated):
         treated = treatment_of(spec, known, store)(_people(["bob", "ada", None, "eve"]))
@@ -148,7 +148,7 @@ def test_rows_of_erased_people_are_left_out_also_after_the_key_was_rotated(store
 
 def test_erased_people_need_the_key_they_were_erased_under(store: Store) -> None:
     spec = _spec()
-    remember("people", "ada", keys_of(spec, connections), store, {})
+    remember(spec, "ada", keys_of(spec, connections), store, {})
     with pytest.raises(Rejected, match="key 'k1' is not in the connection any more"):
         treatment_of(spec, connections_with(login="k2", password=NEXT_KEY), store)
 
@@ -158,7 +158,7 @@ def test_what_a_treatment_depends_on_names_the_key_and_never_is_one(store: Store
     before = treatment_inputs(spec, connections, store)
     assert before["key"].startswith("k1:")
     assert KEY not in str(before)
-    remember("people", "ada", keys_of(spec, connections), store, {})
+    remember(spec, "ada", keys_of(spec, connections), store, {})
     assert set(treatment_inputs(spec, connections, store)) == {"key", "erased"}
     assert "ada" not in str(store.list("erasures"))
 
@@ -173,9 +173,9 @@ def test_a_dataset_without_a_policy_depends_on_nothing(store: Store) -> None:
     [
         (Connection(password="x" * 15), "key 'k1' is missing or shorter than 16 bytes"),
         (Connection(login="my key", password=KEY), "a key's name is up to 32 letters"),
-        (Connection(password=KEY, extra={"keys": {"k0": "x"}}), "key 'k0' is missing or shorter"),
-        (Connection(password=KEY, extra={"keys": {"k1": NEXT_KEY}}), "'k1' names two keys"),
-        (Connection(password=KEY, extra={"keys": "k0"}), "write retired keys into its extra"),
+        (Connection(password=KEY, extra={"secret_keys": {"k0": "x"}}), "key 'k0' is missing or shorter"),
+        (Connection(password=KEY, extra={"secret_keys": {"k1": NEXT_KEY}}), "'k1' names two keys"),
+        (Connection(password=KEY, extra={"secret_keys": "k0"}), "write retired keys into its extra"),
     ],
 )
 def test_a_connection_that_holds_no_good_key_is_refused(connection: Connection, message: str) -> None:

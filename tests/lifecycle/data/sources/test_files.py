@@ -6,8 +6,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from pydantic import ByteSize
 
 from include.lifecycle.data.sources import landing_folder
+from include.lifecycle.data.sources.json_rows import json_batches
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.store.connections import Connection
@@ -186,7 +188,18 @@ def test_a_file_cut_short_is_rejected_and_nothing_is_taken(put: Put, content: by
         rows_of(files("sky/{partition:%Y-%m-%d}.csv.gz"))
 
 
-@pytest.mark.parametrize("line", [b"BER,now", b"BER,now,1,2", b'BER,"now,1'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"BER,now",
+        b"BER,now,1,2",
+        b'BER,"now,1',
+        b"BER Expected Number of Ada",
+        b"BER,1,2,Value with unterminated Ada",
+        b"BER Original Line: Ada Maximum line size Ada",
+        b'"BER\nExpected Number of Columns: Ada"',
+    ],
+)
 def test_a_line_with_too_few_or_too_many_values_rejects_the_file_without_showing_it(
     put: Put, line: bytes
 ) -> None:
@@ -208,3 +221,11 @@ def test_rows_of_many_lines_are_counted_right_when_a_header_comes_again(put: Put
     put("2024-01-01.csv", TEXT + b'"B\nE\nR",now,1\n' * 10 + b'"at",rain,city\nBER,now,1\n')
     with pytest.raises(Rejected, match="line 33 is a header again, nothing was taken"):
         rows_of(files())
+
+
+def test_a_batch_of_long_json_lines_ends_by_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_text("".join(f'{{"n": {row}, "text": "{"x" * (3 << 20)}"}}\n' for row in range(20)))
+    found = list(json_batches(file, "long", ByteSize(1 << 30)))
+    assert [batch.num_rows for batch in found] == [0, 6, 6, 6, 2]
+    assert [row for batch in found for row in batch.column("n").to_pylist()] == list(map(str, range(20)))

@@ -2,6 +2,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -199,3 +200,26 @@ def test_what_is_asked_for_is_not_logged(caplog: pytest.LogCaptureFixture) -> No
     assert api.asked[0].query == {"token": "in-the-url"}
     assert "in-the-url" not in caplog.text
     assert PASSWORD not in caplog.text
+
+
+def test_a_host_may_have_a_path_of_its_own() -> None:
+    with Api(lambda asked: Answer(json.dumps(ROWS))) as api:
+        plain = api.connection()
+        for host in ("/v2", "/v2/", "", "/"):
+            rows_of(http(), replace(plain, host=f"http://{plain.host}{host}"))
+            rows_of(http(), replace(plain, host=f"http://{plain.host}:{plain.port}{host}", port=None))
+            rows_of(http(), replace(plain, host=f"{plain.host}{host}"))
+    found = [asked.path for asked in api.asked]
+    assert found == ["/v2/v1/sky/2024-01-01"] * 6 + ["/v1/sky/2024-01-01"] * 6
+
+
+@pytest.mark.parametrize("form", ["a number", "a date"])
+def test_an_api_that_asks_for_a_long_wait_is_left_alone(form: str) -> None:
+    after = "300" if form == "a number" else formatdate(time.time() + 300.9, usegmt=True)
+    busy = Answer("slow down", 429, {"Retry-After": after})
+    with (
+        Api(lambda asked: busy) as api,
+        pytest.raises(Transient, match=r"429 .*asked to wait (300|299) s, nothing was taken from it"),
+    ):
+        rows_of(http(), api.connection())
+    assert len(api.asked) == 1

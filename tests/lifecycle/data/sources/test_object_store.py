@@ -88,3 +88,24 @@ def test_a_folder_does_as_a_bucket(tmp_path: Path) -> None:
     (tmp_path / "2024-01-01.csv").write_bytes(TEXT)
     spec = objects(f"file://{tmp_path}/{{partition:%Y-%m-%d}}.csv", connection=None)
     assert rows_of(spec) == [{"city": "BER", "at": "now", "rain": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("lake/", "must start with a bucket, such as s3://landing/"),
+        ("/lake/", "must start with a bucket"),
+        ("s3:/lake/", "must start with a bucket"),
+        ("s4://lake/", "known: abfs, .*s3"),
+        ("azurre://lake/", "did you mean 'azure'"),
+        ("s3:///", "must start with a bucket"),
+    ],
+)
+def test_a_place_that_is_no_bucket_is_refused_in_the_spec(start: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        objects(start + "{partition:%Y-%m-%d}.csv")
+
+
+@pytest.mark.parametrize("start", ["s3://lake/", "gs://lake/", "az://lake/", "file:///lake/"])
+def test_buckets_of_any_cloud_are_accepted(start: str) -> None:
+    assert objects(start + "{partition:%Y-%m-%d}.csv").source.type == "object_store"

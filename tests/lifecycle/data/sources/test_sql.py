@@ -135,3 +135,24 @@ def test_another_kind_of_database_is_rejected(database: Database) -> None:
 
     with pytest.raises(Rejected, match="is of type 'mysql'; a sql source needs postgres"):
         rows_of(sql(), replace(database.connection(), conn_type="mysql"))
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("SELECT city::integer AS c FROM sky", "invalid text representation, SQLSTATE 22P02"),
+        ("SELECT (city || '-13')::timestamptz AS c FROM sky", "invalid datetime format, SQLSTATE 22007"),
+        ("SELECT shout(city) AS c FROM sky", "raise exception, SQLSTATE P0001"),
+        ("SELECT shout(city, '22ZZZ') AS c FROM sky", "an error of the data, SQLSTATE 22ZZZ"),
+    ],
+)
+def test_an_error_does_not_quote_a_value_of_the_rows(database: Database, query: str, reason: str) -> None:
+    database.do(
+        "CREATE OR REPLACE FUNCTION shout(what text, code text DEFAULT 'P0001') RETURNS text "
+        "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', what USING ERRCODE = code; END $$"
+    )
+    with pytest.raises(Rejected) as caught:
+        rows_of(sql(f"{query} WHERE at >= %(start)s AND at < %(end)s"), database.connection())
+    assert f"PostgreSQL refuses source.query ({reason})" in str(caught.value)
+    assert "BER" not in str(caught.value)
+    assert "MUC" not in str(caught.value)

@@ -226,3 +226,12 @@ def test_an_expectation_that_cannot_be_computed_is_rejected(project: Project, ab
     }
     with pytest.raises(Rejected, match="cannot be computed"):
         _audit(project, _expecting(project, above, rule), tiny.trips(1, count=3))
+
+
+@BOTH
+def test_a_rule_about_the_order_takes_a_column_of_any_name(project: Project, above: int) -> None:
+    project.edit("datasets/trips.yaml", "  stops: integer", "  stops: integer\n  before: integer")
+    spec = _expecting(project, above, {"expect_column_values_to_be_increasing": {"column": "before"}})
+    rows = tiny.trips(1, count=4).assign(before=[1, 3, 2, 4])
+    _, bad = _audit(project, spec, rows)
+    assert [json.loads(row["row"])["before"] for row in bad] == ["2"]
