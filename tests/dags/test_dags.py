@@ -165,7 +165,8 @@ def test_only_a_dataset_about_people_has_a_dag_that_erases_and_its_form_must_be_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tiny.make_project(tmp_path, monkeypatch)
-    project.edit("datasets/trips.yaml", "key: [trip_id]", "privacy: {key: people, subject: city}\nkey: [trip_id]")
+    policy = "privacy: {key: people, subject: city}"
+    project.edit("datasets/trips.yaml", "key: [trip_id]", f"{policy}\nkey: [trip_id]")
     dags = _parse(project.specs, monkeypatch).dags
     assert {"trips.erase", "sky.erase"} & set(dags) == {"trips.erase"}
     dag = dags["trips.erase"]
