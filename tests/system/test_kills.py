@@ -137,7 +137,7 @@ def _content(receipt: Receipt, store: Store) -> tuple[str, str]:
     """The partition that a publication was about, and the label of what it published."""
     validated = read_receipt(receipt.call.inputs["validate"], store)
     spec = DatasetSpec.model_validate(receipt.call.spec)
-    return receipt.call.inputs["partition"], content_label(spec, validated.outputs["good"].sha256)
+    return receipt.call.inputs["partition"], content_label(spec, validated.results["content"])
 
 
 def _rows(table: Table, columns: list[str] | None) -> list[dict[str, Any]]:

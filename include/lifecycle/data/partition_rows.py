@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from include.lifecycle.data.literals import quoted, text
-from include.lifecycle.data.types import arrow_types, cast, fault
+from include.lifecycle.data.types import arrow_types, cast, faults
 from include.lifecycle.spec.dataset import ColumnType, DatasetSpec
+from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.store.scan import connect
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Parted:
     good: int
     quarantined: int
     repeated: int
+    content: str
+    """Tells the good rows from others: equal rows have the same, in whatever order they came."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,12 @@ class PartitionRows:
         """Write the good rows, typed, and the bad ones, as JSON of what the source wrote.
 
         A bad row carries the first rule that it breaks. Of good rows with one key the one with the newest
-        event time stays; they are ordered by key, so that equal rows give equal bytes.
+        event time stays.
         """
         quarantined = self._find_bad(rules)
         self._write_bad(bad, run_key)
-        repeats = self._find_repeats()
-        written = self._write_good(good, repeats)
-        return Parted(written, quarantined, self.count - quarantined - written)
+        written = self._write_good(good, repeats=self._find_repeats())
+        return Parted(written, quarantined, self.count - quarantined - written, self._content(good))
 
     def keep(self, name: str, found: pa.Table) -> None:
         """Keep rows as a table of this connection."""
@@ -77,11 +79,14 @@ class PartitionRows:
         self.db.unregister("found")
 
     def _find_bad(self, rules: Iterable[Broken]) -> int:
+        rules = list(rules)
         cases = "".join(f" WHEN {item.where} THEN {text(item.rule)}" for item in rules)
         broken = f"coalesce(_fault, CASE{cases} END)" if cases else "_fault"
+        # The filter is many times cheaper than to ask each row for its first rule.
+        some = " OR ".join(["_faulty", *(f"({item.where})" for item in rules)])
         self.db.execute(
-            "CREATE OR REPLACE TEMP TABLE bad_rows AS SELECT _row, rule "
-            f"FROM (SELECT _row, {broken} AS rule FROM {TYPED}) WHERE rule IS NOT NULL"
+            f"CREATE OR REPLACE TEMP TABLE bad_rows AS SELECT _row, {broken} AS rule FROM {TYPED} "
+            f"WHERE {some}"
         )
         ((found,),) = self.db.execute("SELECT count(*) FROM bad_rows").fetchall()
         return int(found)
@@ -97,14 +102,20 @@ class PartitionRows:
     def _find_repeats(self) -> bool:
         """Whether a key of the good rows comes more than once; those keys go to a table."""
         keys = ", ".join(map(quoted, self.spec.key))
+        # Numbers of eight bytes need less memory than keys, of which few are looked at after them.
+        self.db.execute(
+            f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT hash({keys}) AS of_key FROM {TYPED} "
+            "GROUP BY of_key HAVING count(*) > 1"
+        )
         self.db.execute(
             f"CREATE OR REPLACE TEMP TABLE repeated_keys AS SELECT {keys} FROM {TYPED} "
-            f"ANTI JOIN bad_rows USING (_row) GROUP BY {keys} HAVING count(*) > 1"
+            f"ANTI JOIN bad_rows USING (_row) WHERE hash({keys}) IN (FROM suspects) "
+            f"GROUP BY {keys} HAVING count(*) > 1"
         )
         ((found,),) = self.db.execute("SELECT count(*) FROM repeated_keys").fetchall()
         return bool(found)
 
-    def _write_good(self, file: Path, repeats: bool) -> int:
+    def _write_good(self, file: Path, *, repeats: bool) -> int:
         names, keys = ", ".join(map(quoted, self.columns)), ", ".join(map(quoted, self.spec.key))
         good = f"SELECT {names} FROM {TYPED} ANTI JOIN bad_rows USING (_row)"
         if repeats:
@@ -115,10 +126,16 @@ class PartitionRows:
                 f"SELECT {names} FROM (SELECT {names} FROM ({good}) SEMI JOIN repeated_keys USING ({keys})) "
                 f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {newest}) = 1"
             )
-        ((written,),) = self.db.execute(
-            f"COPY (SELECT {names} FROM ({good}) ORDER BY {keys}) TO {text(str(file))} {_PARQUET}"
-        ).fetchall()
+        ((written,),) = self.db.execute(f"COPY ({good}) TO {text(str(file))} {_PARQUET}").fetchall()
         return int(written)
+
+    def _content(self, good: Path) -> str:
+        """sha256 over the columns, the number of rows and the sum of their hashes, which no order changes."""
+        names = ", ".join(map(quoted, self.columns))
+        ((total,),) = self.db.execute(
+            f"SELECT sum(hash({names})::HUGEINT) FROM read_parquet({text(str(good))})"
+        ).fetchall()
+        return sha256(canonical_json([list(self.columns.items()), str(total)]))
 
 
 @contextmanager
@@ -131,7 +148,6 @@ def open_rows(spec: DatasetSpec, staged: Path, scratch: Path) -> Iterator[Partit
         db.execute(f"SET TimeZone = {text(spec.timezone)}")
         db.execute(f"SET temp_directory = {text(str(scratch / 'spill'))}")
         db.execute("SET enable_external_file_cache = false")
-        db.execute("SET enable_progress_bar = false")
         # Else DuckDB declares a column without missing values as one that never has any.
         db.execute("SET disabled_optimizers = 'statistics_propagation'")
         file = f"read_parquet({text(str(staged))}, file_row_number = true)"
@@ -140,8 +156,12 @@ def open_rows(spec: DatasetSpec, staged: Path, scratch: Path) -> Iterator[Partit
         kinds: dict[str, ColumnType] = {name: item.type for name, item in spec.published.items()}
         kinds |= dict.fromkeys((name for name in names if name not in kinds), "string")
         typed = ", ".join(f"{cast(name, kind)} AS {quoted(name)}" for name, kind in kinds.items())
-        faults = fault(spec, {name: item.type for name, item in spec.published.items()})
-        db.execute(f"CREATE TEMP VIEW {TYPED} AS SELECT _row, {typed}, {faults} AS _fault FROM {STAGED}")
+        wrong = faults(spec, {name: item.type for name, item in spec.published.items()})
+        cases = "".join(f" WHEN {where} THEN {text(said)}" for said, where in wrong.items())
+        db.execute(
+            f"CREATE TEMP VIEW {TYPED} AS SELECT _row, {typed}, {' OR '.join(wrong.values())} AS _faulty, "
+            f"CASE{cases} END AS _fault FROM {STAGED}"
+        )
         ((count,),) = _found(db, f"SELECT count(*) FROM {STAGED}")
         yield PartitionRows(spec, db, kinds, count)
 

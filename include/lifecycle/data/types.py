@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from include.lifecycle.data.literals import quoted, text
+from include.lifecycle.data.literals import quoted
 from include.lifecycle.spec.dataset import ColumnType, DatasetSpec
 
 _SQL: dict[ColumnType, str] = {
@@ -51,23 +51,29 @@ def cast(name: str, kind: ColumnType) -> str:
     return turned
 
 
-def fault(spec: DatasetSpec, kinds: Mapping[str, ColumnType]) -> str:
-    """SQL that says what is wrong with a row's first faulty column, or NULL: text that is not of the
-    column's type, or nothing where the row's key or event time should be."""
-    cases = ""
+def faults(spec: DatasetSpec, kinds: Mapping[str, ColumnType]) -> dict[str, str]:
+    """What may be wrong with a row, and SQL that is true where it is: text that is not of the column's
+    type, or nothing where the row's key or event time should be."""
+    found = {}
     for name, kind in kinds.items():
-        column = quoted(name)
         if kind != "string":
-            said = text(f"type {kind}: {name}")
-            cases += f" WHEN {column} IS NOT NULL AND {_is_wrong(name, kind)} THEN {said}"
+            found[f"type {kind}: {name}"] = _is_wrong(name, kind)
         if name in (*spec.key, spec.event_time):
-            cases += f" WHEN {column} IS NULL THEN {text(f'missing: {name}')}"
-    return f"CASE{cases} END"
+            found[f"missing: {name}"] = f"{quoted(name)} IS NULL"
+    return found
 
 
 def _is_wrong(name: str, kind: ColumnType) -> str:
-    """Whether a text is not of a type; `nan` is a number's way to say that it is missing."""
-    wrong = f"({cast(name, kind)}) IS NULL"
-    if kind == "number":
-        wrong += f" AND NOT coalesce(isnan(TRY_CAST({quoted(name)} AS DOUBLE)), false)"
-    return wrong
+    """Whether a text is not of a type; `nan` is a number's way to say that it is missing.
+
+    DuckDB computes it once per different text, as long as it names one column and no CASE.
+    """
+    column = quoted(name)
+    turned = f"TRY_CAST({column} AS {_SQL[kind]})"
+    tests = {
+        "integer": f"TRY_CAST({column} AS DOUBLE) <> {turned}",
+        "number": f"isinf({turned})",
+        "timestamp": f"isinf({turned})",
+        "boolean": f"{turned} IS NULL AND {column} IS NOT NULL",
+    }
+    return f"coalesce({tests[kind]}, {column} IS NOT NULL)"

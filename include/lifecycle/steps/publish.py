@@ -50,7 +50,8 @@ def run(work: Work) -> None:
     partition, run_key = work.call.inputs["partition"], work.call.run_key
     validated = read_receipt(work.call.inputs["validate"], work.store)
     good = validated.outputs["good"]
-    table, label = published_table(spec.name, work.store), content_label(spec, good.sha256)
+    table = published_table(spec.name, work.store)
+    label = content_label(spec, validated.results["content"])
     _check_nobody_published(table, partition, label, work.call.inputs["over"])
     _quarantine(work, spec, validated)
     if validated.results["stop"]:

@@ -40,7 +40,8 @@ def run(work: Work) -> None:
 
     Counts rows_in = good + quarantined + repeated + suppressed. The result `stop` says why the partition
     must not be published, or is None; `warnings` are rules that only say so; `engines` are the rules of a
-    large partition that ran in Great Expectations all the same, and why.
+    large partition that ran in Great Expectations all the same, and why; `content` tells the good rows from
+    others.
     """
     spec, inputs = DatasetSpec.model_validate(work.call.spec), work.call.inputs
     partition, suppressed = inputs["partition"], inputs["suppressed"]
@@ -74,3 +75,4 @@ def run(work: Work) -> None:
         *(item.text for item in findings if item.severity == "warn"),
     ]
     work.results["engines"] = found.engines
+    work.results["content"] = parted.content

@@ -57,7 +57,7 @@ def _validated(
         outputs={"good": good, "bad": kept},
         counts={"rows_in": len(rows) + bad + 3, "good": len(rows), "quarantined": bad, "repeated": 1}
         | {"suppressed": 2},
-        results={"stop": stop},
+        results={"stop": stop, "content": good.sha256},
         started=THEN,
         ended=THEN,
     )
@@ -221,9 +221,9 @@ def test_the_label_of_a_content_names_the_policy_on_privacy(project: Project) ->
     published = _publish(project, kept)
     assert published.results["changed"]
     (policy,) = published_policies("trips", project.store).values()
-    label = content_label(spec, kept.outputs["good"].sha256)
+    label = content_label(spec, kept.results["content"])
     assert policy is not None
-    assert label == f"{kept.outputs['good'].sha256}-{policy}"
+    assert label == f"{kept.results['content']}-{policy}"
     assert policy_of(label) == policy
     assert len(policy) == 12
     assert _publish(project, kept).results["changed"] is False
