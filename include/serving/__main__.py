@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 
 from include.lifecycle.errors import LifecycleError
-from include.lifecycle.store.objects import open_store
+from include.lifecycle.store.objects import home_folder, open_store
 from include.serving.app import create_app
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
@@ -38,7 +38,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
-        serve(arguments.host, arguments.port, _home())
+        serve(arguments.host, arguments.port, home_folder())
     except (PortTaken, HomeInUse, LifecycleError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -86,10 +86,6 @@ def _listener(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error}; stop what runs there, or choose another --port"
         ) from error
     return listener
-
-
-def _home() -> Path:
-    return Path(os.environ.get("PERENNIAL_HOME") or Path(__file__).resolve().parents[2] / ".perennial")
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from include.lifecycle.data.publishing import publish, published_table
+from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Transient
 from include.lifecycle.release.decisions import Actor, Draft, record
 from include.lifecycle.spec.catalog import open_catalog
@@ -58,7 +58,7 @@ def test_a_step_without_scratch_space_says_so_and_its_retry_converges(
 ) -> None:
     partition = source.day(10)
     project.deliver(partition, source.text_of(source.trips(partition, rows=600)))
-    call = extract.plan(open_catalog().dataset("trips"), partition)
+    call = extract.plan(open_catalog().dataset("trips"), partition, project.store)
     write_call(call, project.store)
 
     def run(size: int) -> subprocess.CompletedProcess[str]:
@@ -129,7 +129,7 @@ def test_a_full_disk_during_a_commit_leaves_the_table_as_it_was(project: Project
     table = published_table("trips", project.store)
     for size in (10, 500, 2_000):
         with project.unharmed(), pytest.raises(Transient, match=f"table trips.*{CURE}"), room_for(size):
-            publish(table, partition, receipt.outputs["good"].sha256, good, "run")
+            table.publish(partition, receipt.outputs["good"].sha256, good, "run")
     project.ingest_as(control, partition)
 
 

@@ -38,7 +38,7 @@ def refused(
 ) -> None:
     """Expect that the extraction fails with that error, and leaves no receipt and no rows."""
     with pytest.raises(kind, match=words) as caught:
-        run_step(extract.plan(spec, PARTITION, only(connection)), store, only(connection))
+        run_step(extract.plan(spec, PARTITION, store, only(connection)), store, only(connection))
     assert type(caught.value) is kind
     assert not connection.password or connection.password not in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -165,7 +165,7 @@ def test_a_session_that_is_ended_in_the_middle_of_the_cursor_is_asked_again(
     with pytest.raises(Transient, match="connection 'shop': the database went away"):
         list(batches)
     receipt, _ = run_step(
-        extract.plan(SQL, PARTITION, only(database.connection())), store, only(database.connection())
+        extract.plan(SQL, PARTITION, store, only(database.connection())), store, only(database.connection())
     )
     assert receipt.counts["rows_in"] == 100_000
 
@@ -213,4 +213,4 @@ def test_a_partition_in_the_future_is_refused_by_name(store: Store) -> None:
     with pytest.raises(
         Rejected, match=f"partition {later} lies in the future, it begins at {later} 00:00 UTC"
     ):
-        extract.plan(SQL, later, only(Connection()))
+        extract.plan(SQL, later, store, only(Connection()))

@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -161,9 +161,9 @@ def compare(year: Year) -> list[Figure]:
     started = time.perf_counter()
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks of the store's threads
     with ProcessPoolExecutor(os.cpu_count(), mp_context=fresh) as pool:
-        weekly, *others = (pool.submit(schedule, year.store.uri, name) for name in reversed(SCHEDULES))
-        governed = pool.submit(governor, year.store.uri).result()
-        fixed = [*(other.result() for other in reversed(others)), weekly.result()]
+        governing = pool.submit(governor, year.store.uri)
+        fixed = list(pool.map(partial(schedule, year.store.uri), SCHEDULES))
+        governed = governing.result()
     _print_table([governed, *fixed])
     print(f"{year.labelled:,} labelled flights; replayed in {time.perf_counter() - started:.0f} s")
     return [

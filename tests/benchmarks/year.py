@@ -11,7 +11,7 @@ import pandas as pd
 from include.demo import feed
 from include.lifecycle.data.partition_rows import open_rows
 from include.lifecycle.data.partitions import Calendar, calendar_of
-from include.lifecycle.data.publishing import publish, published_table
+from include.lifecycle.data.publishing import published_table
 from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.value import sha256
@@ -46,7 +46,7 @@ def _publish(spec: DatasetSpec, days: Mapping[str, pd.DataFrame], store: Store, 
             partitions[:] = partitions.max()
         for partition, part in rows.groupby(partitions):
             write_rows(spec, part, file)
-            publish(table, str(partition), sha256(file.read_bytes()), file, run_key="benchmark")
+            table.publish(str(partition), sha256(file.read_bytes()), file, run_key="benchmark")
 
 
 def _partitions(moments: pd.Series, calendar: Calendar) -> pd.Series:

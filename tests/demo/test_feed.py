@@ -9,7 +9,7 @@ from include.demo import feed, traffic
 from include.lifecycle.data.partition_rows import open_rows
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.point_in_time import KEY, pin_versions, read_rows
-from include.lifecycle.data.publishing import publish, published_table
+from include.lifecycle.data.publishing import published_table
 from include.lifecycle.data.sources import open_source
 from include.lifecycle.data.staging import stage
 from include.lifecycle.spec.catalog import Catalog
@@ -87,7 +87,7 @@ def test_users_ask_with_the_very_values_that_the_training_will_read(landing: Pat
         stage(spec, source.batches(), tmp_path / "staged.parquet")
         with open_rows(spec, tmp_path / "staged.parquet", tmp_path) as rows:
             rows.part([], tmp_path / "good.parquet", tmp_path / "bad.parquet", "run")
-        publish(published_table(name, store), partition, "sha", tmp_path / "good.parquet", "run")
+        published_table(name, store).publish(partition, "sha", tmp_path / "good.parquet", "run")
     datasets = datasets_of(model, catalog)
     as_of = pd.Timestamp("2013-03-03", tz="UTC").to_pydatetime()
     trained = read_rows(model, datasets, pin_versions(model, store), store, as_of=as_of).set_index(KEY)

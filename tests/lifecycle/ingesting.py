@@ -23,7 +23,7 @@ def ingest(
     """
     enter("extract")
     over = published_table(spec.name, store).publication(partition)
-    extracted, _ = run_step(extract.plan(spec, partition, store=store), store)
+    extracted, _ = run_step(extract.plan(spec, partition, store), store)
     enter("validate")
     staged, suppressed = extracted.outputs["staged"], extracted.counts["suppressed"]
     validated, _ = run_step(validate.plan(spec, partition, staged, suppressed, store), store)

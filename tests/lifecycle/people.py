@@ -100,7 +100,7 @@ def ingest_delivered(
 ) -> tuple[Receipt, Receipt, Receipt]:
     """Extract, validate and publish what was delivered before."""
     store, spec = project.store, open_catalog().dataset("trips")
-    extracted, _ = run_step(extract.plan(spec, partition, known, store), store, known)
+    extracted, _ = run_step(extract.plan(spec, partition, store, known), store, known)
     staged, suppressed = extracted.outputs["staged"], extracted.counts["suppressed"]
     validated, _ = run_step(validate.plan(spec, partition, staged, suppressed, store), store, known)
     over = published_table("trips", store).publication(partition)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from include.lifecycle.data.publishing import content_label, publish, published_table
+from include.lifecycle.data.publishing import content_label, published_table
 from include.lifecycle.data.types import arrow_schema
 from include.lifecycle.model.gates import Verdict
 from include.lifecycle.release.decisions import Actor, begin_training, propose, record, settle
@@ -226,7 +226,7 @@ def put_rows(spec: DatasetSpec, partition: str, rows: pd.DataFrame, store: Store
     file = scratch / "rows.parquet"
     write_rows(spec, rows, file)
     content = content_label(spec, store.keep_file(file).sha256)
-    return publish(published_table(spec.name, store), partition, content, file, "by-hand")[0]
+    return published_table(spec.name, store).publish(partition, content, file, "by-hand")[0]
 
 
 def write_rows(spec: DatasetSpec, rows: pd.DataFrame, file: Path) -> None:

@@ -40,13 +40,20 @@ def literal(value: Any, kind: ColumnType) -> str:
     raise NotCompiled(f"{value!r} for a {kind}")
 
 
-def _moment(value: Any) -> str:
+def moment_of(value: Any) -> datetime | None:
+    """The moment that a rule's argument is, or says as text; None where it is none."""
+    # As Great Expectations reads them; its stubs are not installed.
     from dateutil.parser import ParserError, parse  # type: ignore[import-untyped]
 
     try:
         moment = parse(value) if isinstance(value, str) else value
     except (ParserError, OverflowError):
-        moment = None
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        return None
+    return moment if isinstance(moment, datetime) else None
+
+
+def _moment(value: Any) -> str:
+    moment = moment_of(value)
+    if moment is None or moment.tzinfo is None:
         raise NotCompiled(f"{value!r} is no moment with an offset")
     return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"

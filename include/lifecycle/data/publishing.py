@@ -25,10 +25,10 @@ def quarantine_table(dataset: str, store: Store) -> Table:
     return Table(store, dataset, restricted=True)
 
 
-def content_label(spec: DatasetSpec, sha256: str) -> str:
+def content_label(spec: DatasetSpec, content: str) -> str:
     """What tells a partition's content apart: the hash of its rows, and of the policy on its privacy."""
     policy = policy_hash(spec)
-    return sha256 if policy is None else f"{sha256}-{policy}"
+    return content if policy is None else f"{content}-{policy}"
 
 
 def policy_hash(spec: DatasetSpec) -> str | None:
@@ -56,17 +56,6 @@ def published_policies(dataset: str, store: Store, version: int | None = None) -
     """The policy that each published partition obeys, at a version (default: the newest)."""
     labels = published_table(dataset, store).partitions(version)
     return {partition: policy_of(label) for partition, label in labels.items()}
-
-
-def publish(
-    table: Table, partition: str, content: str, file: Path, run_key: str, *, widen: bool = False
-) -> tuple[int, bool]:
-    """Replace one partition of a table with a Parquet file's rows, in one commit.
-
-    Returns the table's version, and whether there was anything to change. `widen` says what happens
-    to a table with a narrower type: rewritten, or Rejected.
-    """
-    return table.publish(partition, content, file, run_key, widen=widen)
 
 
 def quarantine(table: Table, partition: str, bad: Output, file: Path, at: datetime, run_key: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from include.lifecycle.data.privacy.erased import folder_of, remember
 from include.lifecycle.data.privacy.pseudonyms import Keys, keys_of
@@ -18,7 +18,6 @@ from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.decisions import Actor
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.dataset import DatasetSpec
-from include.lifecycle.spec.privacy import Generalise
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value, canonical_json, sha256
 from include.lifecycle.steps.erasure_plan import ErasurePlan, plan_path, read_plan, write_plan
@@ -120,17 +119,23 @@ def erase(
         at=at,
         actor=actor.name,
         reason=reason,
-        rows={name: sum(files.values()) for name, files in plan.holding.items()},
-        files={name: len(files) for name, files in plan.holding.items()},
-        objects=len(plan.objects),
-        receipts=len(plan.receipts),
-        amended=len(plan.amended),
         marked=tuple(marked),
+        **_counts(plan),
     )
     place = f"{folder_of(dataset)}/reports/{at:%Y-%m-%dT%H-%M-%S.%fZ}.json"
     store.put_if_absent(place, canonical_json(report.model_dump(mode="json")))
     store.remove(path)
     return report
+
+
+def _counts(plan: ErasurePlan) -> dict[str, Any]:
+    return {
+        "rows": {name: sum(files.values()) for name, files in plan.holding.items()},
+        "files": {name: len(files) for name, files in plan.holding.items()},
+        "objects": len(plan.objects),
+        "receipts": len(plan.receipts),
+        "amended": len(plan.amended),
+    }
 
 
 def _find(person: Person, spec: DatasetSpec, catalog: Catalog, store: Store) -> tuple[Person, ErasurePlan]:
@@ -167,10 +172,7 @@ def _why(dataset: str, at: datetime) -> str:
 def _subject_of(spec: DatasetSpec, connections: Connections) -> tuple[str, Keys]:
     if spec.privacy is None or spec.privacy.subject is None:
         raise Rejected(f"{spec.name}.yaml: privacy.subject is missing; name the column that says who it is")
-    column = spec.privacy.subject
-    if isinstance(spec.columns[column].privacy, Generalise):
-        raise Rejected(f"{spec.name}.yaml: privacy.subject: {column!r} is generalised and tells nobody apart")
-    return column, keys_of(spec, connections)
+    return spec.privacy.subject, keys_of(spec, connections)
 
 
 def _values(subject: str, keys: Keys) -> frozenset[str]:

@@ -23,10 +23,7 @@ from include.lifecycle.store.receipts import Call
 
 
 def plan(
-    spec: DatasetSpec,
-    partition: str,
-    connections: Connections = environment_connection,
-    store: Store | None = None,
+    spec: DatasetSpec, partition: str, store: Store, connections: Connections = environment_connection
 ) -> Call:
     """The call that extracts one partition; it depends on what the source holds now. Where the source
     cannot tell, on the moment of planning: each run reads again.

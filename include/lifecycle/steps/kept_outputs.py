@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Set
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from include.lifecycle.data.privacy.traces import Person, is_parquet
 from include.lifecycle.store.objects import Store, object_path
 from include.lifecycle.store.receipts import Receipt, all_receipts, amend_receipt, receipt_path
 
+_DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _TRAINING = ("train", "evaluate", "register", "measure")
 
 
@@ -29,11 +31,11 @@ class Doomed:
 
 def trainings_on(dataset: str, store: Store) -> list[Receipt]:
     """The receipts of all trainings that read a dataset."""
-    return [
-        receipt
-        for receipt in all_receipts(store)
-        if receipt.call.step == "train" and dataset in receipt.call.spec["datasets"]
-    ]
+    return [receipt for receipt in all_receipts(store) if _learned_from(dataset, receipt)]
+
+
+def _learned_from(dataset: str, receipt: Receipt) -> bool:
+    return receipt.call.step == "train" and dataset in receipt.call.spec["datasets"]
 
 
 def outputs_with(person: Person, dataset: str, store: Store) -> Doomed:
@@ -94,11 +96,7 @@ def _left_alone(dataset: str, touching: list[Receipt], others: list[Receipt], st
 def _receipts(dataset: str, store: Store) -> tuple[list[Receipt], list[Receipt]]:
     """Receipts of steps on the dataset or on models that learned from it, and all others."""
     receipts = list(all_receipts(store))
-    trained = {
-        receipt.run_key
-        for receipt in receipts
-        if receipt.call.step == "train" and dataset in receipt.call.spec["datasets"]
-    }
+    trained = {receipt.run_key for receipt in receipts if _learned_from(dataset, receipt)}
     touching: list[Receipt] = []
     others: list[Receipt] = []
     for receipt in receipts:
@@ -140,5 +138,5 @@ def _naming(receipts: list[Receipt], found: Set[str]) -> list[Receipt]:
         receipt
         for receipt in receipts
         if found & {output.sha256 for output in receipt.outputs.values()}
-        or any(digest in receipt.call.canonical.decode() for digest in found)
+        or found & set(_DIGEST.findall(receipt.call.canonical.decode()))
     ]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from include.lifecycle.errors import Transient
+from include.lifecycle.store.data_files import DataFile, adding, data_files, labels_of, removing
 from include.lifecycle.store.lake import PARTITION, Table, partition_writer
 from include.lifecycle.store.objects import Store
 
@@ -51,7 +50,7 @@ def files_with(rows: Rows, table: Table, store: Store) -> dict[str, int]:
 def files_of(table: Table, version: int | None = None) -> set[str]:
     """Paths of the data files that a version (default: the newest) is made of."""
     with table.opened(version) as delta:
-        return set() if delta is None else {unquote(item["path"]) for item in _adds(delta)}
+        return set() if delta is None else {unquote(item["path"]) for item in data_files(delta)}
 
 
 def take_out(rows: Rows, table: Table, holding: Iterable[str], store: Store, why: str) -> None:
@@ -83,9 +82,9 @@ def _commit_without(
         if delta is None:
             return
         partitions = set()
-        for item in _adds(delta):
+        for item in data_files(delta):
             if unquote(item["path"]) in holding:
-                actions += [_rewritten(rows, item, table, store, folder), _removal(item)]
+                actions += [_rewritten(rows, item, table, store, folder), removing(item)]
                 partitions.add(partition_writer(item[f"partition.{PARTITION}"]))
         if actions:
             delta.create_write_transaction(
@@ -107,7 +106,7 @@ def _next_publications(delta: DeltaTable, partitions: set[str]) -> list[Transact
     return [Transaction(name, number + 1) for name, number in numbers.items() if number is not None]
 
 
-def _rewritten(rows: Rows, item: dict[str, Any], table: Table, store: Store, folder: Path) -> AddAction:
+def _rewritten(rows: Rows, item: DataFile, table: Table, store: Store, folder: Path) -> AddAction:
     whole, rest = folder / "whole.parquet", folder / "rest.parquet"
     old = unquote(item["path"])
     store.copy_out(f"{table.path}/{old}", whole)
@@ -115,33 +114,6 @@ def _rewritten(rows: Rows, item: dict[str, Any], table: Table, store: Store, fol
     path = f"{old.rpartition('/')[0]}/{uuid.uuid4().hex}.parquet"
     store.copy_in(rest, f"{table.path}/{path}", f"table {table.name}")
     with pq.ParquetFile(rest) as parquet:
-        statistics = f'{{"numRecords":{parquet.metadata.num_rows}}}'
+        count = parquet.metadata.num_rows
     quoted = f"{item['path'].rpartition('/')[0]}/{path.rpartition('/')[2]}"
-    return AddAction(quoted, rest.stat().st_size, _labels(item), _now(), True, statistics)
-
-
-def _removal(item: dict[str, Any]) -> RemoveAction:
-    return RemoveAction(
-        item["path"],
-        data_change=True,
-        deletion_timestamp=_now(),
-        size=item["size_bytes"],
-        partition_values=_labels(item),
-    )
-
-
-def _labels(item: dict[str, Any]) -> dict[str, str | None]:
-    return {
-        name.removeprefix("partition."): value
-        for name, value in item.items()
-        if name.startswith("partition.")
-    }
-
-
-def _adds(delta: DeltaTable) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
-    return found
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+    return adding(quoted, rest.stat().st_size, labels_of(item), count)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import EllipsisType
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import AddAction
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.store.columns import changed_types, new_columns
+from include.lifecycle.store.data_files import adding, data_files, labels_of, removing
 from include.lifecycle.store.objects import Store, store_trouble
 from include.lifecycle.store.rewriting import rewrite
 
@@ -203,7 +202,7 @@ class Table:
         path = f"{PARTITION}={partition}/{uuid.uuid4().hex}.parquet"
         self._store.copy_in(file, f"{self.path}/{path}", f"table {self.name}")
         labels = {PARTITION: partition, CONTENT: content}
-        return AddAction(path, file.stat().st_size, labels, _now(), True, f'{{"numRecords":{rows}}}')
+        return adding(path, file.stat().st_size, labels, rows)
 
     def _commit(
         self,
@@ -224,7 +223,7 @@ class Table:
         self._check_types(table, rows, widen=widen)
         self._fit(table, rows, run_key)
         table.create_write_transaction(
-            [add, *_removals(table, partition)],
+            [add, *(removing(file) for file in data_files(table) if labels_of(file)[PARTITION] == partition)],
             mode="append",
             schema=table.schema(),
             partition_by=_PARTITIONED_BY,
@@ -267,25 +266,6 @@ def partition_writer(partition: str) -> str:
 
 def _labels(table: DeltaTable) -> dict[str, str]:
     return {item[PARTITION]: item[CONTENT] for item in table.partitions()}
-
-
-def _removals(table: DeltaTable, partition: str) -> list[RemoveAction]:
-    files: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    return [
-        RemoveAction(
-            file["path"],
-            data_change=True,
-            deletion_timestamp=_now(),
-            size=file["size_bytes"],
-            partition_values={name: file[f"partition.{name}"] for name in _PARTITIONED_BY},
-        )
-        for file in files
-        if file[f"partition.{PARTITION}"] == partition
-    ]
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _with_partition_columns(schema: pa.Schema) -> pa.Schema:

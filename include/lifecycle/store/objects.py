@@ -213,5 +213,9 @@ def store_trouble(uri: str, what: str, error: Exception) -> str:
 
 def open_store(options: Mapping[str, str] | None = None) -> Store:
     """The store that PERENNIAL_STORE names; by default a folder below PERENNIAL_HOME."""
-    home = os.environ.get("PERENNIAL_HOME") or Path(__file__).resolve().parents[3] / ".perennial"
-    return Store(os.environ.get("PERENNIAL_STORE") or f"{home}/store", options)
+    return Store(os.environ.get("PERENNIAL_STORE") or f"{home_folder()}/store", options)
+
+
+def home_folder() -> Path:
+    """Where state lies unless a setting says otherwise: PERENNIAL_HOME, or `.perennial` in the project."""
+    return Path(os.environ.get("PERENNIAL_HOME") or Path(__file__).resolve().parents[3] / ".perennial")

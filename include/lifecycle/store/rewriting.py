@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import time
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -16,6 +14,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from include.lifecycle.errors import Rejected
 from include.lifecycle.store.columns import widened_schema
+from include.lifecycle.store.data_files import DataFile, adding, data_files, labels_of
 from include.lifecycle.store.objects import Store
 
 _BATCH_ROWS = 1 << 16
@@ -30,10 +29,10 @@ def rewrite(table: DeltaTable, rows: pa.Schema, store: Store, path: str, commit:
     """
     schema = widened_schema(table.schema(), rows)
     fragments = {fragment.path: fragment for fragment in table.to_pyarrow_dataset().get_fragments()}
-    files: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     with tempfile.TemporaryDirectory(prefix="rewrite-") as folder:
         actions: list[AddAction | RemoveAction] = [
-            _rewritten(file, fragments[file["path"]], schema, Path(folder), store, path) for file in files
+            _rewritten(file, fragments[file["path"]], schema, Path(folder), store, path)
+            for file in data_files(table)
         ]
     table.create_write_transaction(
         actions,
@@ -45,7 +44,7 @@ def rewrite(table: DeltaTable, rows: pa.Schema, store: Store, path: str, commit:
 
 
 def _rewritten(
-    file: dict[str, Any], fragment: ds.Fragment, schema: pa.Schema, folder: Path, store: Store, path: str
+    file: DataFile, fragment: ds.Fragment, schema: pa.Schema, folder: Path, store: Store, path: str
 ) -> AddAction:
     """A new file in the table's folder with a file's rows, cast."""
     wide = pa.schema([schema.field(name) for name in fragment.physical_schema.names])
@@ -61,15 +60,9 @@ def _rewritten(
         )
         for batch in batches:
             writer.write_batch(_cast(batch, wide))
-    labels = {
-        name.removeprefix("partition."): value
-        for name, value in file.items()
-        if name.startswith("partition.")
-    }
     name = f"{file['path'].split('/')[0]}/{uuid.uuid4().hex}.parquet"
     store.copy_in(scratch, f"{path}/{name}", f"table {path}")
-    statistics = f'{{"numRecords":{file["num_records"]}}}'
-    return AddAction(name, scratch.stat().st_size, labels, time.time_ns() // 1_000_000, True, statistics)
+    return adding(name, scratch.stat().st_size, labels_of(file), file["num_records"])
 
 
 def _cast(batch: pa.RecordBatch, wide: pa.Schema) -> pa.RecordBatch:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties
 
+from include.lifecycle.store.data_files import data_files, labels_of
 from include.lifecycle.store.lake import PARTITION, Table
 
 _MANY_FILES = 8
@@ -87,4 +87,4 @@ def _vacuum(
 
 
 def _files_by_partition(delta: DeltaTable) -> Counter[str]:
-    return Counter(pa.table(delta.get_add_actions(flatten=True)).column(f"partition.{PARTITION}").to_pylist())
+    return Counter(str(labels_of(file)[PARTITION]) for file in data_files(delta))

@@ -79,7 +79,7 @@ class ExtractOperator(StepOperator):
         spec = open_catalog().dataset(self.dataset)
         partition = self.partition or partition_of(context, spec)
         self.over = published_table(self.dataset, store).publication(partition)
-        return extract.plan(spec, partition, airflow_connection, store)
+        return extract.plan(spec, partition, store, airflow_connection)
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Say which columns look like personal data and have no treatment."""

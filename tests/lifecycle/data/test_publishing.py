@@ -44,7 +44,7 @@ def _ingest(project: Project, rows: pd.DataFrame, partition: str = "2024-01-01")
     """Extract, validate and publish one partition; returns the last two receipts."""
     tiny.deliver(project, rows, "trips", partition)
     spec = project.catalog.dataset("trips")
-    extracted, _ = run_step(extract.plan(spec, partition), project.store)
+    extracted, _ = run_step(extract.plan(spec, partition, project.store), project.store)
     staged, suppressed = extracted.outputs["staged"], extracted.counts["suppressed"]
     call = validate.plan(spec, partition, staged, suppressed, project.store)
     validated, _ = run_step(call, project.store)

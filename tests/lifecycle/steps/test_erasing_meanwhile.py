@@ -143,7 +143,7 @@ def _meanwhile(project: Project, method: str) -> Meanwhile:
 
 def test_an_extraction_in_flight_does_not_keep_who_is_erased(private: Project) -> None:
     tiny.deliver(private, people.rides(NUMBER), "trips", DAY)
-    call = extract.plan(open_catalog().dataset("trips"), DAY, people.connections, private.store)
+    call = extract.plan(open_catalog().dataset("trips"), DAY, private.store, people.connections)
     with pytest.raises(Transient, match="somebody was erased"):
         run_step(call, _meanwhile(private, "keep_file"), people.connections)
     assert [name for name in _holding(private.store, "k1_") if name.startswith("objects/")] == []
@@ -154,7 +154,7 @@ def test_an_extraction_in_flight_does_not_keep_who_is_erased(private: Project) -
 def test_an_audit_in_flight_does_not_keep_who_is_erased(private: Project, method: str) -> None:
     store, spec = private.store, open_catalog().dataset("trips")
     tiny.deliver(private, people.rides(NUMBER), "trips", DAY)
-    extracted, _ = run_step(extract.plan(spec, DAY, people.connections, store), store, people.connections)
+    extracted, _ = run_step(extract.plan(spec, DAY, store, people.connections), store, people.connections)
     call = validate.plan(spec, DAY, extracted.outputs["staged"], 0, store)
     with pytest.raises(Transient, match=f"trips {DAY}: somebody was erased meanwhile; ingest"):
         run_step(call, _meanwhile(private, method))
@@ -170,7 +170,7 @@ def test_a_publication_in_flight_does_not_bring_back_who_is_erased(
         people.ingest(private, people.rides(NUMBER, 50), DAY)
     over = published_table("trips", store).publication(DAY)
     tiny.deliver(private, people.rides(NUMBER), "trips", DAY)
-    extracted, _ = run_step(extract.plan(spec, DAY, people.connections, store), store, people.connections)
+    extracted, _ = run_step(extract.plan(spec, DAY, store, people.connections), store, people.connections)
     validated, _ = run_step(validate.plan(spec, DAY, extracted.outputs["staged"], 0, store), store)
     with pytest.raises(Transient, match=r"run again|somebody was erased meanwhile"):
         run_step(publish.plan(validated, over, store), _meanwhile(private, "copy_in"))

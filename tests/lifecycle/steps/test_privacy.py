@@ -77,9 +77,9 @@ def test_another_key_makes_another_extraction_with_other_pseudonyms(private: Pro
 def test_a_new_key_of_the_old_name_is_noticed(private: Project) -> None:
     spec = private.catalog.dataset("trips")
     tiny.deliver(private, people.rides(1), "trips", DAY)
-    call = extract.plan(spec, DAY, people.connections, private.store)
+    call = extract.plan(spec, DAY, private.store, people.connections)
     other = people.connections_with(password=people.NEXT_KEY)
-    assert extract.plan(spec, DAY, other, private.store).run_key != call.run_key
+    assert extract.plan(spec, DAY, private.store, other).run_key != call.run_key
     with pytest.raises(Transient, match="the key changed"):
         run_step(call, private.store, other)
 
@@ -91,7 +91,7 @@ def test_a_weak_key_is_refused_without_showing_it(private: Project, password: st
     with pytest.raises(
         Rejected, match="connection 'people': key 'k1' is missing or shorter than 16"
     ) as error:
-        extract.plan(private.catalog.dataset("trips"), DAY, weak, private.store)
+        extract.plan(private.catalog.dataset("trips"), DAY, private.store, weak)
     assert not password or f"{password!r}" not in str(error.value)
 
 
@@ -137,7 +137,7 @@ def test_two_datasets_with_one_key_join_on_the_pseudonym(private: Project) -> No
     rows = people.rides(1)[["rider", "at"]].drop_duplicates("rider")
     tiny.deliver(private, rows, "riders", DAY)
     spec = open_catalog().dataset("riders")
-    call = extract.plan(spec, DAY, people.connections, private.store)
+    call = extract.plan(spec, DAY, private.store, people.connections)
     extracted, _ = run_step(call, private.store, people.connections)
     file = private.store.fetch(extracted.outputs["staged"], private.root / "riders.parquet")
     import pyarrow.parquet as pq

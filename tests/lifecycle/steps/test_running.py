@@ -19,7 +19,7 @@ from tests.lifecycle.tiny import MODEL, Project, midnight
 @pytest.fixture
 def call(project: Project) -> Call:
     tiny.deliver(project, tiny.trips(1), "trips", "2024-01-01")
-    return extract.plan(project.catalog.dataset("trips"), "2024-01-01")
+    return extract.plan(project.catalog.dataset("trips"), "2024-01-01", project.store)
 
 
 def test_a_step_leaves_its_call_and_its_receipt(project: Project, call: Call) -> None:
@@ -66,12 +66,12 @@ def test_a_step_that_fails_leaves_no_receipt(project: Project, call: Call) -> No
 
 def test_a_partition_that_has_not_arrived_cannot_be_planned(project: Project) -> None:
     with pytest.raises(Rejected, match="has not arrived"):
-        extract.plan(project.catalog.dataset("trips"), "2024-01-09")
+        extract.plan(project.catalog.dataset("trips"), "2024-01-09", project.store)
 
 
 def test_the_extraction_depends_on_the_bytes_of_the_files(project: Project, call: Call) -> None:
     tiny.deliver(project, tiny.trips(2), "trips", "2024-01-01")
-    assert extract.plan(project.catalog.dataset("trips"), "2024-01-01").run_key != call.run_key
+    assert extract.plan(project.catalog.dataset("trips"), "2024-01-01", project.store).run_key != call.run_key
 
 
 def test_training_twice_gives_the_same_files(world: Project, trained: Receipt) -> None:

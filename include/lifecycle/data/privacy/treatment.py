@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from include.lifecycle.data.privacy.erased import Mark, Sieve, erased, fingerprint
+from include.lifecycle.data.privacy.erased import Sieve, erased, fingerprint
 from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import Column, DatasetSpec
@@ -49,13 +49,13 @@ def treatment_of(spec: DatasetSpec, connections: Connections, store: Store) -> T
     return treat
 
 
-def treatment_inputs(spec: DatasetSpec, connections: Connections, store: Store | None) -> dict[str, str]:
+def treatment_inputs(spec: DatasetSpec, connections: Connections, store: Store) -> dict[str, str]:
     """What a treatment depends on beside the spec: the current key's name, and who was erased."""
     inputs = {}
     if spec.privacy is not None and spec.privacy.key is not None:
         key = keys_of(spec, connections).current
         inputs["key"] = f"{key.name}:{key.fingerprint}"
-    if marks := _marks(spec, store):
+    if marks := erased(spec.name, store):
         inputs["erased"] = fingerprint(marks)
     return inputs
 
@@ -73,13 +73,8 @@ def _said(column: Column) -> str:
 
 
 def _sieve(spec: DatasetSpec, connections: Connections, store: Store) -> Sieve | None:
-    marks = _marks(spec, store)
+    marks = erased(spec.name, store)
     return Sieve(spec, marks, keys_of(spec, connections)) if marks else None
-
-
-def _marks(spec: DatasetSpec, store: Store | None) -> frozenset[Mark]:
-    """Who was erased, also where the policy names nobody any more."""
-    return frozenset() if store is None else erased(spec.name, store)
 
 
 def _changes(spec: DatasetSpec, connections: Connections) -> dict[str, _Change]:

@@ -17,12 +17,12 @@ from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.source import FilesSource
 from include.lifecycle.store.connections import Connections
+from include.lifecycle.store.objects import home_folder
 
 
 def landing_folder() -> Path:
     """Where relative source paths start: PERENNIAL_LANDING, or `landing` in PERENNIAL_HOME."""
-    home = os.environ.get("PERENNIAL_HOME") or Path(__file__).resolve().parents[4] / ".perennial"
-    return Path(os.environ.get("PERENNIAL_LANDING") or Path(home) / "landing")
+    return Path(os.environ.get("PERENNIAL_LANDING") or home_folder() / "landing")
 
 
 class Files:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from include.lifecycle.data.literals import moment_of
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.nearest import nearest
@@ -79,15 +80,10 @@ def _with_offsets(spec: DatasetSpec, arguments: dict[str, Any]) -> dict[str, Any
 
 
 def _moment(value: Any, timezone: str) -> Any:
-    from dateutil.parser import ParserError, parse  # type: ignore[import-untyped]
-
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
-    try:
-        moment = parse(value) if isinstance(value, str) else value
-    except (ParserError, OverflowError):
-        return value
-    if not isinstance(moment, datetime):
+    moment = moment_of(value)
+    if moment is None:
         return value
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(timezone))

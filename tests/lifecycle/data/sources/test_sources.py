@@ -79,7 +79,7 @@ def forget() -> None:
 
 def test_a_module_of_ones_own_is_a_source(project: Project, module: Path, tmp_path: Path) -> None:
     connections = only(Connection(login="BER"))
-    call = extract.plan(project.catalog.dataset("sky"), "2024-01-01", connections)
+    call = extract.plan(project.catalog.dataset("sky"), "2024-01-01", project.store, connections)
     receipt, _ = run_step(call, project.store, connections)
     file = project.store.fetch(receipt.outputs["staged"], tmp_path / "staged")
     assert receipt.counts["rows_in"] == 3
@@ -90,11 +90,11 @@ def test_a_module_of_ones_own_is_a_source(project: Project, module: Path, tmp_pa
 
 def test_the_modules_code_is_part_of_the_call(project: Project, module: Path) -> None:
     spec = project.catalog.dataset("sky")
-    call = extract.plan(spec, "2024-01-01")
+    call = extract.plan(spec, "2024-01-01", project.store)
     assert call.inputs["module"] == module_hash(spec)
     module.write_text(COUNTER + "# changed\n")
     forget()
-    assert extract.plan(spec, "2024-01-01").inputs["module"] != call.inputs["module"]
+    assert extract.plan(spec, "2024-01-01", project.store).inputs["module"] != call.inputs["module"]
     with pytest.raises(Rejected, match=r"company\.counter is not the code of the call"):
         run_step(call, project.store)
 
@@ -104,7 +104,7 @@ def test_a_module_without_a_source_says_what_is_missing(project: Project, module
     bare.write_text(COUNTER.replace("class Source:", "class Other:"))
     project.edit("datasets/sky.yaml", "company.counter", "company.bare")
     with pytest.raises(Rejected, match=r"sky.yaml: source.type: module 'company.bare' lacks a class Source"):
-        extract.plan(project.catalog.dataset("sky"), "2024-01-01")
+        extract.plan(project.catalog.dataset("sky"), "2024-01-01", project.store)
 
 
 def test_perennials_own_sources_are_in_the_code_hash(project: Project) -> None:
