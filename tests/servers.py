@@ -10,7 +10,6 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import obstore
-import psycopg2
+import psycopg
 from obstore.store import from_url
 
 from include.lifecycle.store.connections import Connection, Connections
@@ -41,15 +40,17 @@ class Database:
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="pg-"))
         self.home.chmod(0o755)
+        self.log = self.home / "log"
         self._sockets = self.home / "run"
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            postgres.command(self.home / "data", self._sockets),
-            env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                postgres.command(self.home / "data", self._sockets),
+                env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         eventually(lambda: bool(postgres.healthy(self._sockets)))
         return self
 
@@ -77,10 +78,9 @@ class Database:
 
     def do(self, *statements: str) -> None:
         """Run statements as its owner."""
-        with closing(psycopg2.connect(host=str(self._sockets), user="postgres")) as connection:
-            connection.autocommit = True
+        with psycopg.connect(host=str(self._sockets), user="postgres", autocommit=True) as connection:
             for statement in statements:
-                connection.cursor().execute(statement)
+                connection.execute(statement)
 
 
 @dataclass

@@ -8,11 +8,10 @@ import os
 import pwd
 import signal
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import psutil
-import psycopg2
+import psycopg
 
 DATABASES = ("airflow", "mlflow")
 # A Unix socket's path has at most 107 bytes (103 on macOS); PostgreSQL adds ".s.PGSQL.5432.lock".
@@ -32,7 +31,7 @@ def command(data: Path, sockets: Path) -> list[str]:
     return [sys.executable, "-m", "include.stack.postgres", str(data), str(sockets)]
 
 
-def uri(sockets: Path, database: str, driver: str = "psycopg2") -> str:
+def uri(sockets: Path, database: str, driver: str = "psycopg") -> str:
     """Return the SQLAlchemy URI of a database over the Unix socket."""
     return f"postgresql+{driver}://postgres:@/{database}?host={sockets}"
 
@@ -40,22 +39,21 @@ def uri(sockets: Path, database: str, driver: str = "psycopg2") -> str:
 def healthy(sockets: Path) -> set[str]:
     """Return "postgres" once it accepts connections."""
     try:
-        psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres").close()
-    except psycopg2.OperationalError:
+        psycopg.connect(host=str(sockets), user="postgres", dbname="postgres").close()
+    except psycopg.OperationalError:
         return set()
     return {"postgres"}
 
 
 def ensure_databases(sockets: Path) -> None:
     """Create the databases that are not there yet."""
-    with closing(psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
-        cursor.execute("SELECT datname FROM pg_database")
-        there = {name for (name,) in cursor.fetchall()}
+    with psycopg.connect(
+        host=str(sockets), user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
+        there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
         for name in DATABASES:
             if name not in there:
-                cursor.execute(f'CREATE DATABASE "{name}"')
+                connection.execute(f'CREATE DATABASE "{name}"')
 
 
 def end_leftover(data: Path) -> None:

@@ -1,11 +1,11 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
-import psycopg2
+import psycopg
 import pytest
 
 from include.stack import components, postgres
@@ -39,10 +39,8 @@ def _pid(home: Path) -> int:
 
 
 def _names(sockets: Path) -> set[str]:
-    with closing(psycopg2.connect(host=str(sockets), user="postgres")) as connection:
-        cursor = connection.cursor()
-        cursor.execute("SELECT datname FROM pg_database")
-        return {name for (name,) in cursor.fetchall()}
+    with psycopg.connect(host=str(sockets), user="postgres") as connection:
+        return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
 
 def test_both_databases_are_there_and_stay_on_the_next_start(home: Path) -> None:

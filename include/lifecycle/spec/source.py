@@ -91,12 +91,15 @@ class SqlSource(SourceSpec):
     connection: str
     """Airflow Connection of the database."""
     query: str
-    """`SELECT … WHERE at >= %(start)s AND at < %(end)s`; a literal per cent sign is written `%%`."""
+    """`SELECT … WHERE at >= %(start)s AND at < %(end)s`, both of type `timestamptz`; a literal per cent
+    sign is written `%%`."""
 
     @model_validator(mode="after")
     def _binds_the_partition(self) -> Self:
         if missing := [name for name in ("%(start)s", "%(end)s") if name not in self.query]:
             raise ValueError(f"query must use {' and '.join(missing)}, the partition's bounds")
+        if "'%(start)s'" in self.query or "'%(end)s'" in self.query:
+            raise ValueError("query must use %(start)s and %(end)s without quotes: PostgreSQL binds them")
         return self
 
 

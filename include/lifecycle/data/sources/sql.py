@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, cast
 
-import psycopg2
+import psycopg
 import pyarrow as pa
-from psycopg2 import errorcodes
 
 from include.lifecycle.data.partitions import Partition
 from include.lifecycle.data.sources.batches import text_batch, text_schema
@@ -25,10 +25,13 @@ _PASSING = ("08", "40", "53", "57", "58")
 # Classes whose messages quote values of rows: data, integrity, functions of one's own.
 _QUOTING = ("22", "23", "38", "39", "P0")
 _PASSING_AT_START = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+# SET takes no bound values; `true`: until the transaction ends, since a pool may lend the session on.
+_CLOCK = "SELECT set_config('TimeZone', %s, true), set_config('DateStyle', 'ISO, YMD', true)"
 
 
 class Sql:
-    """One query in a read-only transaction; PostgreSQL itself turns the values into text."""
+    """One query in a read-only transaction; PostgreSQL itself binds the partition's bounds, as
+    `timestamptz`, and turns the values of rows into text."""
 
     def __init__(self, spec: DatasetSpec, partition: Partition, connections: Connections) -> None:
         self._source = cast(SqlSource, spec.source)
@@ -59,19 +62,20 @@ class Sql:
     def _query(self, columns: str) -> str:
         return f"SELECT {columns} FROM (\n{self._source.query.strip().removesuffix(';')}\n) AS source"
 
-    def _connect(self, connection: Connection) -> Any:
+    def _connect(self, connection: Connection) -> psycopg.Connection:
         if connection.conn_type not in ("", "postgres", "postgresql"):
             raise Rejected(f"{self._origin} is of type {connection.conn_type!r}; a sql source needs postgres")
         try:
-            database = psycopg2.connect(
+            database = psycopg.connect(
                 host=connection.host or None,
                 port=connection.port,
                 user=connection.login or None,
                 password=connection.password or None,
                 dbname=connection.schema or None,
+                client_encoding="UTF8",
                 **{key: connection.extra[key] for key in _OPTIONS if key in connection.extra},
             )
-        except psycopg2.Error as error:
+        except psycopg.Error as error:
             reason = first_line(error, connection)
             if "FATAL" in reason and not any(sign in reason for sign in _PASSING_AT_START):
                 raise Rejected(
@@ -79,44 +83,39 @@ class Sql:
                     "clear this task"
                 ) from None
             raise Transient(f"{self._origin}: no answer ({reason}); retry when it is back") from None
-        database.set_session(readonly=True)
-        database.set_client_encoding("UTF8")
+        database.read_only = True
         return database
 
-    def _columns(self, database: Any) -> list[str]:
-        """Names of the query's columns; the session's time zone becomes the dataset's."""
+    def _columns(self, database: psycopg.Connection) -> list[str]:
+        """Names of the query's columns; the transaction's time zone becomes the dataset's."""
         with database.cursor() as cursor:
-            cursor.execute("SET TIME ZONE %s; SET DATESTYLE = 'ISO, YMD'", (self._zone,))
+            cursor.execute(_CLOCK, (self._zone,))
             cursor.execute(f"{self._query('*')} LIMIT 0", self._bounds)
-            return [column.name for column in cursor.description]
+            return [column.name for column in cursor.description or ()]
 
     @contextmanager
     def _errors(self, connection: Connection) -> Iterator[None]:
         try:
             yield
-        except (psycopg2.Error, UnicodeError) as error:
-            reason, code = first_line(error, connection), getattr(error, "pgcode", None)
-            lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
-            if lost or (code or "").startswith(_PASSING) or "server closed the connection" in reason:
+        except (psycopg.Error, UnicodeError) as error:
+            reason, code = first_line(error, connection), getattr(error, "sqlstate", None)
+            lost = not code and not isinstance(error, psycopg.ProgrammingError | UnicodeError)
+            if lost or (code or "").startswith(_PASSING):
                 raise Transient(
                     f"{self._origin}: the database went away, nothing was taken from it ({reason}); "
                     "retry when it is back"
                 ) from None
             if code is not None and code.startswith(_QUOTING):
-                reason = _condition(code)
+                reason = f"{_words(type(error).__name__)}, SQLSTATE {code}"
             raise Rejected(
                 f"{self._origin}: PostgreSQL refuses source.query ({reason}); "
                 "mend the query or the user's rights, then clear this task"
             ) from None
 
 
-def _condition(code: str) -> str:
-    """The name of what went wrong, such as `division by zero (SQLSTATE 22012)`, without a value."""
-    try:
-        name = str(errorcodes.lookup(code)).lower().replace("_", " ")
-    except KeyError:
-        name = "an error of the data"
-    return f"{name}, SQLSTATE {code}"
+def _words(name: str) -> str:
+    """The name of an error without a value in it: `division by zero` of `DivisionByZero`."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def _as_text(name: str) -> str:
