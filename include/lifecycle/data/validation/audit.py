@@ -44,6 +44,9 @@ def audit(rows: PartitionRows, partition: str) -> Audit:
     large = rows.count >= rows.spec.validation.compile_above
     compiled, rest = duckdb_engine.run([rule for rule in rules if large or rule.has_no_pandas], rows)
     waiting = [rule for rule in rules if rule.place not in compiled]
+    for rule in waiting:
+        if rule.has_no_pandas:
+            raise Rejected(f"{rows.spec.name}.yaml: expectation {rule.name}: {rest[rule.place]}; mend it")
     found = compiled | pandas_engine.run(waiting, rows, partition)
     return _judge(rows.spec, rules, found, rest if large else {}, whole=not large)
 

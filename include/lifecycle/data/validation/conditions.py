@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from include.lifecycle.data.literals import NUMERIC, NotCompiled, literal, quoted, text
-from include.lifecycle.data.validation.regexes import Untranslatable, translate
+from include.lifecycle.data.validation.patterns import Untranslatable, like, translate
 from include.lifecycle.spec.dataset import ColumnType
 
 Columns = Mapping[str, ColumnType]
@@ -164,12 +164,19 @@ def _like(expected: bool) -> Compile:
         (column,) = named
         _require(columns[column] == "string", "a pattern for what is no text")
         patterns = asked.get("like_pattern_list") or [asked.get("like_pattern")]
-        escape = f" ESCAPE {text(asked['escape'])}" if asked.get("escape") else ""
-        found = [f"{quoted(column)} LIKE {literal(pattern, 'string')}{escape}" for pattern in patterns]
+        fine = isinstance(patterns, list) and asked.get("match_on", "any") in ("any", "all")
+        _require(fine, "like_pattern_list or match_on")
         together = " AND " if asked.get("match_on") == "all" else " OR "
-        return _of_values(column, f"{'NOT ' if expected else ''}({together.join(found)})")
+        found = together.join(_alike(column, pattern, asked.get("escape")) for pattern in patterns)
+        return _of_values(column, f"{'NOT ' if expected else ''}({found})")
 
     return compiled
+
+
+def _alike(column: str, pattern: Any, escape: Any) -> str:
+    for value in (pattern, "" if escape is None else escape):
+        literal(value, "string")  # a text, and without NUL
+    return f"{quoted(column)} LIKE {like(pattern, escape)}"
 
 
 _CONDITIONS |= {

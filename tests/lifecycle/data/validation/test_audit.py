@@ -179,6 +179,14 @@ def test_sqls_own_patterns_are_judged_in_partitions_of_any_size(project: Project
     assert set(_rules(bad)) == {"001-0010", "001-0011"}
 
 
+def test_a_pattern_of_sql_that_cannot_be_judged_is_refused_with_the_reason(project: Project) -> None:
+    spec = _expecting(
+        project, 1, {"expect_column_values_to_match_like_pattern": {"column": "city", "like_pattern": "B\\"}}
+    )
+    with pytest.raises(Rejected, match=r"trips.yaml: expectation expect_.*: city: pattern .* ends in its"):
+        _audit(project, spec, _rows(0))
+
+
 @BOTH
 def test_a_bound_without_an_offset_means_the_datasets_time_zone(project: Project, above: int) -> None:
     project.edit("datasets/trips.yaml", "partition: day", "partition: day\ntimezone: Europe/Berlin")

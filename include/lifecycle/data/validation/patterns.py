@@ -1,4 +1,4 @@
-"""Which of Python's regular expressions DuckDB's RE2 understands the same way, and how it writes them."""
+"""Which regular expressions of Python and LIKE patterns of PostgreSQL DuckDB understands the same way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
+
+from include.lifecycle.data.literals import NotCompiled, text
 
 _MOST_REPEATS = 1000
 """RE2 refuses more."""
@@ -19,8 +21,24 @@ _CLASSES = {
 }
 
 
-class Untranslatable(Exception):
-    """The pattern means something that RE2 cannot say; the message names it."""
+class Untranslatable(NotCompiled):
+    """The pattern means something that DuckDB cannot say; the message names it."""
+
+
+def like(pattern: str, escape: str | None) -> str:
+    """What stands after LIKE to match what PostgreSQL matches: a backslash escapes where nothing else does.
+
+    Raises Untranslatable where DuckDB fails at it: it takes an escape of one byte, and an escape that
+    ends the pattern fails for other values than in PostgreSQL.
+    """
+    escape = "\\" if escape is None else escape
+    if escape not in pattern:
+        return text(pattern)
+    if not escape.isascii():
+        raise Untranslatable(f"escape {escape}")
+    if pattern.replace(escape * 2, "").endswith(escape):
+        raise Untranslatable(f"pattern {pattern} ends in its escape")
+    return f"{text(pattern)} ESCAPE {text(escape)}"
 
 
 def translate(pattern: str) -> str:

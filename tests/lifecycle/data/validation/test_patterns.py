@@ -4,7 +4,7 @@ import re
 import duckdb
 import pytest
 
-from include.lifecycle.data.validation.regexes import Untranslatable, translate
+from include.lifecycle.data.validation.patterns import Untranslatable, translate
 
 LETTERS = ["a", "b", "\n", "é", "٣", "½", "_", " ", "\u2028", "\x1c", "A", "1", ".", "-", "漢", "\u0301", "]"]
 TEXTS = ["".join(letters) for length in range(3) for letters in itertools.product(LETTERS, repeat=length)]
