@@ -9,6 +9,7 @@ from typing import Any
 
 from include.lifecycle.data.partition_rows import Broken, PartitionRows
 from include.lifecycle.data.validation import duckdb_engine, pandas_engine
+from include.lifecycle.data.validation.page import render_page
 from include.lifecycle.data.validation.suite import Rule, build_rules
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -106,8 +107,6 @@ def _documents(
     """Great Expectations' result and page; of a large partition without the list of all broken rows."""
     from great_expectations import __version__
     from great_expectations.core import ExpectationSuiteValidationResult
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view.view import DefaultJinjaPageView
     from great_expectations.validator.util import recursively_convert_to_json_serializable
     from great_expectations.validator.validation_statistics import calc_validation_statistics
 
@@ -130,6 +129,4 @@ def _documents(
         },
         meta={"great_expectations_version": __version__, "engines": engines},
     )
-    content = ValidationResultsPageRenderer().render(outcome)
-    page = str(DefaultJinjaPageView().render(content))  # type: ignore[no-untyped-call]
-    return json.dumps(outcome.to_json_dict()), page  # type: ignore[no-untyped-call]
+    return json.dumps(outcome.to_json_dict()), render_page(outcome)  # type: ignore[no-untyped-call]

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -83,6 +84,7 @@ def test_each_bad_row_is_named_with_the_first_rule_it_breaks(project: Project, a
     assert json.loads(found.result)["success"] is False
     assert "<html" in found.page.lower()
     assert "5000" in found.page
+    assert not re.search("https?://", found.page)
 
 
 @BOTH
