@@ -179,12 +179,12 @@ class Registry:
 
 def _log_model(package: Path, example: pd.DataFrame) -> Any:
     answer = pd.DataFrame({"probability": np.zeros(len(example))})
-    needs = ("mlflow", "numpy", "pandas", "xgboost")
+    needs = ("numpy", "pandas", "xgboost")  # where steps run as pods MLflow is mlflow-skinny
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(_PYFUNC),
         artifacts={"package": str(package)},
         signature=infer_signature(example, answer),
         input_example=example,
-        pip_requirements=[f"{name}=={installed(name)}" for name in needs],
+        pip_requirements=[f"mlflow=={mlflow.__version__}", *(f"{name}=={installed(name)}" for name in needs)],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from xgboost.core import XGBoostError
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected
+from include.lifecycle.model.checkpoints import Checkpoints, NoCheckpoints, fit_in_segments
 from include.lifecycle.spec.model import Training, parameters_of
 from include.lifecycle.spec.profile import open_profile
 
 _PLACE = re.compile(r"^\[[\d:]+\] \S+: ")
 """Time and source file, with which XGBoost begins its messages."""
-_UNUSED = re.compile(r"Parameters: \{ (.*) \} are not used")
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,28 @@ class Trained:
     """`_key`, `_event_time`, `_label` and `score` of the gate rows, by a fit that never saw them."""
 
 
-def train(training: Training, rows: pd.DataFrame, features: pd.DataFrame, end: datetime) -> Trained:
+def on_device(training: Training, device: str | None) -> Training:
+    """The training on another device than the CPU, such as `cuda`."""
+    if device is None:
+        return training
+    return training.model_copy(update={"parameters": {**training.parameters, "device": device}})
+
+
+def train(
+    training: Training,
+    rows: pd.DataFrame,
+    features: pd.DataFrame,
+    end: datetime,
+    checkpoints: Checkpoints | None = None,
+) -> Trained:
     """Fit, choose the number of trees, score the gate, refit on all rows known.
 
     `rows` has `_key`, `_event_time`, `_label`; `features` the same rows' features; `end` is the
-    newest event time whose label could be known. Raises Rejected when there is nothing to learn.
+    newest event time whose label could be known. What `checkpoints` have of the three fits is not
+    grown again, and the version is the same. Raises Rejected when there is nothing to learn, and
+    what `checkpoints` raise.
     """
+    checkpoints = checkpoints or NoCheckpoints()
     spans = Spans.before(end, training)
     fit, stop = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
     gate = ~stop
@@ -65,12 +80,16 @@ def train(training: Training, rows: pd.DataFrame, features: pd.DataFrame, end: d
 
     label = rows[LABEL]
     with _people_can_read_errors():
-        trees = _choose_trees(training, features[fit], label[fit], features[stop], label[stop])
-        unseen = build_pipeline(training, features, trees).fit(features[~gate], label[~gate])
+        later = features[stop], label[stop]
+        chosen = _fitted(
+            "choosing", training, training.max_trees, features[fit], label[fit], checkpoints, later
+        )
+        trees = max(int(chosen.named_steps["classify"].best_iteration) + 1, training.min_trees)
+        unseen = _fitted("gate", training, trees, features[~gate], label[~gate], checkpoints)
         scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
             score=unseen.predict_proba(features[gate])[:, 1].astype(float)
         )
-        final = build_pipeline(training, features, trees).fit(features, label)
+        final = _fitted("final", training, trees, features, label, checkpoints)
     return Trained(final, trees, scored.reset_index(drop=True))
 
 
@@ -100,19 +119,29 @@ def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pi
     return Pipeline([("encode", encoder), ("classify", classifier)])
 
 
-def _choose_trees(
+def _fitted(
+    fit: str,
     training: Training,
+    trees: int,
     features: pd.DataFrame,
     label: pd.Series,
-    stop_features: pd.DataFrame,
-    stop_label: pd.Series,
-) -> int:
-    pipeline = build_pipeline(training, features, training.max_trees)
+    checkpoints: Checkpoints,
+    stop: tuple[pd.DataFrame, pd.Series] | None = None,
+) -> Pipeline:
+    """The pipeline of a fit; with `stop`, a later span's features and labels, it may end early."""
+    pipeline = build_pipeline(training, features, trees)
     encode, classify = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
-    classify.set_params(early_stopping_rounds=training.patience)
     encoded = encode.fit_transform(features)
-    classify.fit(encoded, label, eval_set=[(encode.transform(stop_features), stop_label)], verbose=False)
-    return max(int(classify.best_iteration) + 1, training.min_trees)
+    later = None if stop is None else (encode.transform(stop[0]), stop[1])
+    fit_in_segments(fit, classify, training, encoded, label, checkpoints, later)
+    _leave_gpu(classify)
+    return pipeline
+
+
+def _leave_gpu(classifier: XGBClassifier) -> None:
+    """Who answers with the version need have no GPU, though one grew it."""
+    classifier.set_params(device=None)
+    classifier.get_booster().set_param({"device": "cpu"})
 
 
 def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Training) -> None:
@@ -133,17 +162,12 @@ def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Train
 
 @contextmanager
 def _people_can_read_errors() -> Iterator[None]:
-    """Turn what XGBoost says into Rejected; it only warns of a parameter that it does not know."""
+    """Turn what XGBoost says into Rejected."""
     try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            yield
+        yield
     except (XGBoostError, TypeError, ValueError) as error:
         reason = _PLACE.sub("", str(error).splitlines()[0])
         raise Rejected(f"training: XGBoost refuses ({reason}); check training.parameters") from error
-    for warning in said:
-        if (unknown := _UNUSED.search(str(warning.message))) is not None:
-            raise Rejected(f"training.parameters: XGBoost does not know {unknown[1]}; mend the name")
 
 
 def _days(duration: timedelta) -> str:

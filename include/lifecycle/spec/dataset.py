@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.nearest import require_column
 from include.lifecycle.spec.privacy import Drop, Generalise, Privacy, Pseudonym, Treatment
 from include.lifecycle.spec.quantities import Duration, TimeZone
@@ -45,16 +46,16 @@ def _in_order(columns: dict[str, Column]) -> list[dict[str, Any]]:
 
 
 def _by_name(value: Any) -> Any:
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not all(isinstance(item, dict) and "name" in item for item in value):
         return value
     return {item["name"]: {key: item[key] for key in item if key != "name"} for item in value}
 
 
 Columns = Annotated[
-    dict[Identifier, Annotated[Column, BeforeValidator(_column)]],
+    dict[Identifier, Annotated[Column, BeforeValidator(_column, json_schema_input_type=ColumnType | Column)]],
+    Field(min_length=1, json_schema_extra={"additionalProperties": False}),
     BeforeValidator(_by_name),
     PlainSerializer(_in_order, when_used="json"),
-    Field(min_length=1),
 ]
 
 
@@ -130,8 +131,12 @@ class DatasetSpec(Value):
     validation: Validation = Validation()
     quarantine: Quarantine = Quarantine()
     schema_changes: SchemaChanges = SchemaChanges()
+    empty: Literal["stop", "publish"] = "stop"
+    """A partition in which the source has no rows at all: an error, or published without rows."""
     privacy: Privacy | None = None
     """Policy on personal data; needed as soon as a column is a pseudonym."""
+    compute: dict[Literal["extract", "validate", "publish"], Compute] = Field(default={}, exclude=True)
+    """What each step needs of a machine; no part of what is computed."""
 
     @model_validator(mode="after")
     def _is_told_from_others(self) -> Self:

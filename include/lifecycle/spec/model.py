@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.dataset import Identifier
 from include.lifecycle.spec.quantities import Cron, Duration
 from include.lifecycle.spec.value import Value
@@ -50,6 +51,20 @@ class Training(Value):
     parameters: dict[str, float | int | str] = {}
     """Parameters of xgboost.XGBClassifier."""
     seed: int = 0
+    segment: int = Field(default=1000, ge=1)
+    """A fit can go on from the end of each segment of this many trees. It decides the version: each
+    later segment draws with a seed of its own."""
+    checkpoint: Duration = timedelta(minutes=5)
+    """At the end of a segment what is finished is kept in the store, unless it was this short ago."""
+
+    @model_validator(mode="after")
+    def _leaves_the_device_to_compute(self) -> Self:
+        if "device" in self.parameters:
+            raise ValueError(
+                "parameters.device: XGBoost would train on the CPU where it finds no GPU; write "
+                "compute: {train: {gpu: 1}} instead"
+            )
+        return self
 
 
 class Gate(Value):
@@ -144,6 +159,10 @@ class ModelSpec(Value):
     gates: tuple[Gate, ...] = ()
     monitoring: Monitoring = Monitoring()
     governor: Governor = Governor()
+    compute: dict[Literal["train", "evaluate", "register", "measure"], Compute] = Field(
+        default={}, exclude=True
+    )
+    """What each step needs of a machine; no part of what is computed."""
 
     @property
     def features_file(self) -> str:

@@ -45,18 +45,24 @@ class Generalise(Value):
         return self
 
 
+class Generalised(Value):
+    """As a person writes it, such as `{generalise: {width: 10}}`."""
+
+    generalise: Generalise
+
+
 def _treatment(value: Any) -> Any:
     """`drop`, `keep`, `pseudonym` or `{generalise: {width: 10}}`, as a person writes it."""
     if isinstance(value, str):
         return {"kind": value}
-    if isinstance(value, dict) and set(value) == {"generalise"}:
+    if isinstance(value, dict) and set(value) == {"generalise"} and isinstance(value["generalise"], dict):
         return {"kind": "generalise", **value["generalise"]}
     return value
 
 
-Treatment = Annotated[
-    Annotated[Drop | Keep | Pseudonym | Generalise, Field(discriminator="kind")], BeforeValidator(_treatment)
-]
+_Kind = Annotated[Drop | Keep | Pseudonym | Generalise, Field(discriminator="kind")]
+_Short = Literal["drop", "keep", "pseudonym"]
+Treatment = Annotated[_Kind, BeforeValidator(_treatment, json_schema_input_type=_Short | Generalised | _Kind)]
 
 
 class Privacy(Value):

@@ -1,31 +1,64 @@
-"""What a profile says: how much of the machine the steps may use."""
+"""What a profile says: where the steps run, and how much of the machine they may use."""
 
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
 from pydantic import ByteSize, Field
 
+from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.quantities import Bytes, Duration
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
 
 
+class Kubernetes(Value):
+    """The cluster on which steps run as pods; `docker/manifests` sets it up."""
+
+    namespace: str = "perennial"
+    images: dict[str, str] = {"trainer": "perennial-trainer:latest"}
+    """What the names in a spec's `compute.<step>.image` stand for."""
+    service_account: str = "perennial-step"
+    secrets: tuple[str, ...] = ("perennial-store",)
+    """Secrets whose keys are the pod's environment: the store, and what else a step connects to."""
+    connection: str = "kubernetes_default"
+    """Airflow Connection of the cluster; where there is none, KUBECONFIG or the pod's own account."""
+    priority_class: str | None = "perennial-training"
+    startup: Duration = timedelta(minutes=10)
+    """How long a pod that has its node may take to pull the image and start."""
+
+    def image(self, name: str) -> str:
+        """The image of that name; raises SpecError when the profile has none."""
+        if name not in self.images:
+            known = ", ".join(sorted(self.images))
+            raise SpecError(f"compute: no image {name!r} in the profile's kubernetes.images ({known})")
+        return self.images[name]
+
+
 class Profile(Value):
-    """Where steps run: in the task's own process, with these limits."""
+    """Where steps run: in the task's own process with these limits, or as pods."""
 
     threads: int = Field(default=1, ge=1)
     """Threads of one step; more than the idle cores makes XGBoost many times slower."""
-    memory: ByteSize = ByteSize(4 << 30)
+    memory: Bytes = ByteSize(4 << 30)
     """Memory of one step's scans; DuckDB spills to disk beyond it."""
+    kubernetes: Kubernetes | None = None
+    """Where it is given, steps run as pods, with the limits of their spec's `compute`."""
 
 
 def open_profile() -> Profile:
-    """The profile that PERENNIAL_PROFILE names (default `local`); raises SpecError for a bad one."""
+    """The profile that PERENNIAL_PROFILE names (default `local`); raises SpecError for a bad one.
+
+    PERENNIAL_THREADS and PERENNIAL_MEMORY (bytes) come before what it says: a pod is told its limits so.
+    """
     name = os.environ.get("PERENNIAL_PROFILE") or "local"
-    return _read_once(open_catalog().root / "profiles" / f"{name}.yaml")
+    profile = _read_once(open_catalog().root / "profiles" / f"{name}.yaml")
+    told = {limit: os.environ.get(f"PERENNIAL_{limit.upper()}") for limit in ("threads", "memory")}
+    return profile.model_copy(update={limit: int(value) for limit, value in told.items() if value})
 
 
 @cache

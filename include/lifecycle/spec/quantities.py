@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from croniter import croniter
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ByteSize, PlainSerializer, WithJsonSchema
 
 from include.lifecycle.spec.nearest import nearest
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_KUBERNETES_SIZE = re.compile(r"\s*[\d.]+\s*[KMGTP]i?\s*", re.IGNORECASE)
 
 
 def parse_duration(text: Any) -> timedelta:
@@ -46,6 +47,11 @@ def check_cron(text: str) -> str:
     return text
 
 
+def parse_size(text: Any) -> Any:
+    """Add the B that Kubernetes leaves out of a size, such as ``"16Gi"``."""
+    return f"{text}B" if isinstance(text, str) and _KUBERNETES_SIZE.fullmatch(text) else text
+
+
 def utc(moment: datetime) -> datetime:
     """The same instant in UTC, as a plain datetime; raise ValueError when there is none."""
     if moment.tzinfo is None:
@@ -69,6 +75,11 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
     WithJsonSchema({"type": "string", "pattern": r"^(\d+\s*[smhdw]\s*)+$", "examples": ["15m", "2h", "1d"]}),
+]
+Bytes = Annotated[
+    ByteSize,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["512Mi", "16Gi", "4GiB"]}),
 ]
 Cron = Annotated[
     str, AfterValidator(check_cron), WithJsonSchema({"type": "string", "examples": ["0 2 * * *"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from include.lifecycle.spec.nearest import require_column
 from include.lifecycle.spec.value import Value
@@ -14,8 +14,24 @@ Severity = Literal["stop", "quarantine", "warn"]
 """What a broken rule does: stop the partition, quarantine the rows, or only say so."""
 
 
+def _short_form_too(schema: dict[str, Any]) -> None:
+    """Let editors take an expectation as `_from_yaml` does: as a person writes it, or in full."""
+    full = {key: schema.pop(key) for key in ("type", "properties", "required", "additionalProperties")}
+    known = {"column": {"type": "string"}, "severity": full["properties"]["severity"]}
+    short = {
+        "type": "object",
+        "patternProperties": {"^expect_": {"type": "object", "properties": known}},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    schema["anyOf"] = [short, full]
+
+
 class Expectation(Value):
     """One of Great Expectations' expectations, written `{expect_…: {column: …, severity: warn}}`."""
+
+    model_config = ConfigDict(json_schema_extra=_short_form_too)
 
     name: str
     arguments: dict[str, Any]

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
 
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.profile import Profile
+from include.lifecycle.spec.quantities import format_duration
 from include.lifecycle.spec.value import Value
 
 FOLDER = Path(__file__).parent
 KINDS: dict[str, type[Value]] = {"dataset": DatasetSpec, "model": ModelSpec, "profile": Profile}
 
 
+class _AsWritten(GenerateJsonSchema):
+    """Shows the default of a duration as a person writes it."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """The default as JSON."""
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
 def schema_text(kind: type[Value]) -> str:
     """The JSON Schema of a spec as it stands in its file; the name comes from the file's name."""
-    schema: dict[str, Any] = kind.model_json_schema()
+    schema: dict[str, Any] = kind.model_json_schema(schema_generator=_AsWritten)
     schema["properties"].pop("name", None)
     schema["required"] = [key for key in schema.get("required", []) if key != "name"]
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from include.lifecycle.spec.nearest import nearest
+from include.lifecycle.spec.quantities import Bytes
 from include.lifecycle.spec.value import Value
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -42,7 +43,7 @@ class FilesSource(SourceSpec):
     """Path or glob with the partition's start in it, such as `flights/{partition:%Y-%m-%d}*.csv.gz`;
     relative paths start at the landing folder (PERENNIAL_LANDING)."""
     format: Format = "csv"
-    max_size: ByteSize = ByteSize(1 << 30)
+    max_size: Bytes = ByteSize(1 << 30)
     """Largest size of one file, unpacked."""
 
     @model_validator(mode="after")
@@ -65,7 +66,7 @@ class ObjectStoreSource(SourceSpec):
     connection: str | None = None
     """Airflow Connection with the bucket's credentials; without one, those of the environment."""
     format: Format = "csv"
-    max_size: ByteSize = ByteSize(1 << 30)
+    max_size: Bytes = ByteSize(1 << 30)
     """Largest size of one object, unpacked."""
 
     @model_validator(mode="after")

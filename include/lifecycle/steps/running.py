@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +13,31 @@ from typing import Any
 
 import duckdb
 
-from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkpoints
 from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 
 STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
+
+
+@dataclass
+class Termination:
+    """Whether this process was told to end, and whether the step at work ends it by itself, soon."""
+
+    told: bool = False
+    awaited: bool = False
+
+    @contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """Work that asks now and then whether it was `told`, and then ends in good order."""
+        self.awaited = True
+        try:
+            yield
+        finally:
+            self.awaited = False
 
 
 @dataclass
@@ -30,6 +48,9 @@ class Work:
     store: Store
     folder: Path
     connections: Connections = environment_connection
+    termination: Termination = field(default_factory=Termination)
+    checkpoints: StoredCheckpoints | None = None
+    """Set by a step that can go on where another process was stopped; removed after the receipt."""
     outputs: dict[str, Output] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
@@ -42,11 +63,15 @@ class Work:
 
 
 def run_step(
-    call: Call, store: Store, connections: Connections = environment_connection
+    call: Call,
+    store: Store,
+    connections: Connections = environment_connection,
+    termination: Termination | None = None,
 ) -> tuple[Receipt, bool]:
     """Run a call unless its valid receipt is there; returns the receipt and whether it was adopted.
 
-    `connections` gives the credentials that a source asks for by name.
+    `connections` gives the credentials that a source asks for by name; `termination` tells a step
+    that the process is to end, for those who listen.
     Raises Rejected when this library is not the code that the call names.
     """
     # As it reads back from the store: a step never sees an order of keys that the run key does not tell.
@@ -61,7 +86,7 @@ def run_step(
     write_call(call, store)
     started = datetime.now(UTC)
     with _scratch_folder(call.step) as folder:
-        work = Work(call, store, folder, connections)
+        work = Work(call, store, folder, connections, termination or Termination())
         _step(call.step)(work)
     receipt = Receipt(
         call=call,
@@ -71,7 +96,11 @@ def run_step(
         started=started,
         commit=git_commit(),
     )
-    return write_receipt(receipt, store), False
+    receipt = write_receipt(receipt, store)
+    if work.checkpoints is not None:
+        with suppress(LifecycleError):  # the step is done; what is left is the janitor's
+            remove_checkpoints(call.run_key, store)
+    return receipt, False
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from operator import itemgetter
 
@@ -13,8 +14,9 @@ from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, priva
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
+from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
-from include.lifecycle.model.training import train
+from include.lifecycle.model.training import on_device, train
 from include.lifecycle.monitor.drift import describe
 from include.lifecycle.spec.catalog import Catalog, label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -23,10 +25,12 @@ from include.lifecycle.spec.quantities import parse_duration
 from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.running import Work
+from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call
 
 _ONLY_SAID = {"description", "owner", "tags"}
+_HOW_IT_RUNS = {"checkpoint"}
 SAMPLE_ROWS = 5_000
 """Training rows kept for drift reports."""
 
@@ -54,10 +58,12 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
         "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets.items()},
     }
     features = store.keep(catalog.features_path(model).read_bytes())
+    needs = model.compute.get("train")
+    device = {"device": "cuda"} if needs is not None and needs.gpu else {}
     return Call(
         step="train",
         spec=specs,
-        inputs={"features": features.model_dump(mode="json"), "versions": versions},
+        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device},
         as_of=as_of,
         code=code_hash("train"),
         seed=model.training.seed,
@@ -66,8 +72,9 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
 
 def fingerprint(call: Call) -> str:
     """Hash of what a person changes to get another model: spec, features, code; not the data, and
-    not what is only said of it."""
+    not what is only said of it or how it runs."""
     model = {key: value for key, value in call.spec["model"].items() if key not in _ONLY_SAID}
+    model["training"] = {key: value for key, value in model["training"].items() if key not in _HOW_IT_RUNS}
     datasets = {
         name: [
             sorted(spec["columns"], key=itemgetter("name")),
@@ -90,8 +97,14 @@ def run(work: Work) -> None:
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
     features = compute_features(code, rows, inputs, model.features_file)
+    work.checkpoints = StoredCheckpoints(
+        work.call.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
+    )
+    device = work.call.inputs.get("device")
+    training = on_device(model.training, device)
     try:
-        trained = train(model.training, rows, features, end)
+        with work.termination.awaiting(), GpuWatch() if device else nullcontext() as watch:
+            trained = train(training, rows, features, end, work.checkpoints)
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
 
@@ -119,6 +132,7 @@ def run(work: Work) -> None:
         "base_rate": float(rows[LABEL].mean()),
         "newest_event": rows[EVENT_TIME].max().isoformat(),
         **({"privacy": privacy} if privacy else {}),
+        **({"gpu": watch.use.model_dump()} if watch else {}),
     }
 
 

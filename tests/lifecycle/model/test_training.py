@@ -1,21 +1,27 @@
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
+from xgboost import XGBClassifier
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL, pin_versions, read_rows
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
-from include.lifecycle.model.training import Spans, train
+from include.lifecycle.model.packaging import write_package
+from include.lifecycle.model.training import Spans, build_pipeline, train
+from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.model import Training
 from include.lifecycle.steps.train import datasets_of
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import MODEL, Project, midnight
 
 END = midnight(21)
+SHIPPED = Path(__file__).resolve().parents[3] / "include"
 
 
 @pytest.fixture
@@ -92,6 +98,53 @@ def test_the_same_training_gives_the_same_trees(
         trained.pipeline.named_steps["classify"].get_booster().save_raw("ubj") for trained in (first, second)
     ]
     assert raw[0] == raw[1]
+
+
+def test_a_training_of_one_segment_is_what_xgboost_itself_fits(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path
+) -> None:
+    """With the shipped model's own parameters: its published figures rest on it."""
+    shipped = Catalog(SHIPPED).model("flight_delay").training
+    assert shipped.max_trees <= shipped.segment
+    learned = ("max_trees", "min_trees", "patience", "parameters", "seed", "segment")
+    training = training.model_copy(update={name: getattr(shipped, name) for name in learned})
+    rows, features = table
+    label, spans = rows[LABEL], Spans.before(END, training)
+    fit, gate = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] >= spans.gate_from
+
+    def plain(count: int, **others: int) -> tuple[ColumnTransformer, XGBClassifier]:
+        encoder = build_pipeline(training, features, 1).named_steps["encode"]
+        kinds = ["c"] + ["q"] * (features.shape[1] - 1)
+        settings = {"random_state": training.seed, **training.parameters, **others}
+        return encoder, XGBClassifier(
+            n_estimators=count,
+            tree_method="hist",
+            feature_types=kinds,
+            enable_categorical=True,
+            n_jobs=1,
+            **settings,
+        )
+
+    encoder, chosen = plain(training.max_trees, early_stopping_rounds=training.patience)
+    encoded = encoder.fit_transform(features[fit])
+    later = encoder.transform(features[~fit & ~gate]), label[~fit & ~gate]
+    chosen.fit(encoded, label[fit], eval_set=[later], verbose=False)
+    trees = max(chosen.best_iteration + 1, training.min_trees)
+    encoder, unseen = plain(trees)
+    unseen.fit(encoder.fit_transform(features[~gate]), label[~gate])
+    score = unseen.predict_proba(encoder.transform(features[gate]))[:, 1]
+    encoder, final = plain(trees)
+    final.fit(encoder.fit_transform(features), label)
+
+    trained = train(training, rows, features, END)
+    assert trained.trees == trees > training.min_trees
+    np.testing.assert_array_equal(trained.gate["score"], score.astype(float))
+    write_package(tmp_path, trained.pipeline, b"", inputs={}, key="trip_id", event_time="at")
+    final.get_booster().save_model(tmp_path / "plain.ubj")
+    assert (tmp_path / "booster.ubj").read_bytes() == (tmp_path / "plain.ubj").read_bytes()
+    classifier = trained.pipeline.named_steps["classify"]
+    assert classifier.get_params() == final.get_params()
+    assert vars(classifier).keys() == vars(final).keys()
 
 
 def test_the_version_is_learned_from_the_gate_too(

@@ -1,7 +1,10 @@
 import pytest
+from pydantic import ValidationError
 
 from include.lifecycle.errors import SpecError
-from include.lifecycle.spec.profile import open_profile
+from include.lifecycle.spec.compute import Compute
+from include.lifecycle.spec.model import Training
+from include.lifecycle.spec.profile import Kubernetes, open_profile
 from tests.lifecycle.tiny import Project
 
 
@@ -19,3 +22,37 @@ def test_an_unknown_profile_is_a_spec_error(project: Project, monkeypatch: pytes
     monkeypatch.setenv("PERENNIAL_PROFILE", "nowhere")
     with pytest.raises(SpecError, match=r"nowhere.yaml: no such file"):
         open_profile()
+
+
+def test_a_pod_is_told_its_limits_by_its_environment(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERENNIAL_THREADS", "6")
+    monkeypatch.setenv("PERENNIAL_MEMORY", str(8 << 30))
+    assert (open_profile().threads, open_profile().memory) == (6, 8 << 30)
+
+
+def test_the_profile_says_whether_steps_run_as_pods(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert open_profile().kubernetes is None
+    (project.specs / "profiles/cluster.yaml").write_text("kubernetes: {namespace: ml}\n")
+    monkeypatch.setenv("PERENNIAL_PROFILE", "cluster")
+    assert open_profile().kubernetes == Kubernetes(namespace="ml")
+
+
+def test_an_image_that_the_profile_does_not_have_is_named_with_those_it_has() -> None:
+    with pytest.raises(SpecError, match=r"no image 'cuda' in the profile's kubernetes.images \(trainer\)"):
+        Kubernetes().image("cuda")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512Mi", 512 << 20), ("16Gi", 16 << 30), ("4GiB", 4 << 30), ("2G", 2_000_000_000)]
+)
+def test_sizes_are_written_as_in_kubernetes(text: str, size: int) -> None:
+    assert Compute.model_validate({"memory": text}).memory == size
+
+
+def test_the_device_is_a_matter_of_compute() -> None:
+    with pytest.raises(ValidationError, match=r"parameters.device: .*compute: \{train: \{gpu: 1\}\}"):
+        Training(parameters={"device": "cuda"})

@@ -95,6 +95,7 @@ def test_monitoring_and_gates_are_no_part_of_a_trainings_call(world: Project, tr
     [
         ("models/late.yaml", "max_depth: 3", "max_depth: 4"),
         ("models/late.yaml", "seed: 3", "seed: 4"),
+        ("models/late.yaml", "seed: 3", "seed: 3\n  segment: 20"),
         ("models/late.py", '"rain": rows["rain"]', '"rain": -rows["rain"]'),
         ("datasets/sky.yaml", "rain: number", "rain: {type: number, known_after: 1h}"),
     ],
