@@ -1,18 +1,19 @@
 # Perennial on this machine. `make` alone says what there is.
 
 PYTHON ?= python3.11
+IMAGE ?= perennial-trainer:latest
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK := $(BIN)/uv pip compile pyproject.toml --python-version 3.11 --no-header --quiet
+LOCK := $(BIN)/uv pip compile --python-version 3.11 --no-header --quiet --upgrade
 INSTALL := UV_COMPILE_BYTECODE=1 $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 # Without bytecode each process of the stack takes several times as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help up demo test bench lock
+.PHONY: help up demo test bench image deploy-check lock
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/installed ## start Airflow, MLflow and the model server, until Ctrl-C
 	@echo "Starting the local stack."
@@ -35,10 +36,23 @@ bench: $(VENV)/installed-for-tests ## measure what the documentation claims
 	@echo "Measuring."
 	@$(BIN)/python -m tests.benchmarks
 
+image: ## build the image that steps run in as pods (IMAGE=name:tag)
+	@for builder in docker podman buildah; do \
+		if $$builder info >/dev/null 2>&1; then \
+			echo "Building $(IMAGE) with $$builder."; \
+			exec $$builder build --tag $(IMAGE) --file docker/trainer/Dockerfile .; \
+		fi; \
+	done; \
+	echo "No builder of images answers: start docker, or install podman or buildah." >&2; exit 1
+
+deploy-check: ## ask the cluster of KUBECONFIG whether it would take docker/manifests
+	@docker/check-manifests
+
 lock: $(BIN)/uv ## choose the newest versions that pyproject.toml allows
-	@echo "Locking requirements.txt and tests/requirements.txt."
-	$(LOCK) --upgrade --output-file requirements.txt
-	$(LOCK) --upgrade --extra test --constraint requirements.txt --output-file tests/requirements.txt
+	@echo "Locking requirements.txt, and out of it those of the tests and of the trainer image."
+	$(LOCK) pyproject.toml --output-file requirements.txt
+	$(LOCK) pyproject.toml --extra test --constraint requirements.txt --output-file tests/requirements.txt
+	$(LOCK) --group steps --constraint requirements.txt --output-file docker/trainer/requirements.txt
 
 # The two only add, so that neither undoes the other.
 $(VENV)/installed: requirements.txt $(BIN)/uv

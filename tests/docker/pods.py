@@ -1,0 +1,82 @@
+"""A project whose steps run as pods: on a real cluster, with a store on S3 and an MLflow."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from include.lifecycle.store.receipts import Call, Receipt, read_receipt, write_call
+from tests.docker.cluster import Cluster, step_pod
+from tests.lifecycle.tiny import Project
+
+_PATIENCE = 300
+"""Seconds that something may take on a busy machine."""
+
+
+class Pods:
+    """Runs calls in pods, on the store of a project."""
+
+    def __init__(self, cluster: Cluster, image: str, project: Project) -> None:
+        self.cluster, self.image, self.project = cluster, image, project
+
+    def run(self, call: Call, *secrets: str) -> Receipt:
+        """The receipt that the pod of a call leaves; the pod sees these Secrets beside the store's."""
+        write_call(call, self.project.store)
+        pod = step_pod(self.image, call.run_key)
+        pod["spec"]["containers"][0]["envFrom"] += [{"secretRef": {"name": name}} for name in secrets]
+        code, said = self.cluster.run(pod)
+        assert code == 0, said
+        return read_receipt(call.run_key, self.project.store)
+
+    def share(self, secret: str, environment: dict[str, str]) -> None:
+        """Make a Secret as docker/README.md says."""
+        file = self.project.root / f"{secret}.env"
+        file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+        self.cluster.kubectl("delete", "secret", secret, "--ignore-not-found")
+        self.cluster.kubectl("create", "secret", "generic", secret, f"--from-env-file={file}")
+
+    def of(self, call: Call) -> list[dict[str, Any]]:
+        """The pods that were started for a call and are still there, the oldest first."""
+        found = self.cluster.kubectl(
+            "get", "pods", f"--selector=perennial/run-key={call.run_key[:32]}", "--output=json"
+        )
+        pods: list[dict[str, Any]] = json.loads(found)["items"]
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def await_end(self, call: Call) -> None:
+        """Wait until every pod of a call has ended."""
+        _until(lambda: all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in self.of(call)))
+
+    def await_gone(self, call: Call) -> None:
+        """Wait until no pod of a call runs or waits any more."""
+        _until(lambda: not [pod for pod in self.of(call) if pod["status"]["phase"] in ("Pending", "Running")])
+
+    def start_another(self, call: Call) -> None:
+        """Start a second pod like the one that a call has."""
+        (first,) = self.of(call)
+        second = copy.deepcopy({key: first[key] for key in ("apiVersion", "kind", "spec")})
+        second["spec"].pop("nodeName", None)
+        second["metadata"] = {
+            "generateName": "second-",
+            "labels": {key: text for key, text in first["metadata"]["labels"].items() if "/" in key},
+        }
+        self.cluster.create(second)
+
+    def kill(self, call: Call) -> None:
+        """Take the pods of a call away at once, as a lost node does."""
+        for pod in self.of(call):
+            self.delete(pod["metadata"]["name"])
+
+    def delete(self, name: str) -> None:
+        """Take a pod away at once."""
+        self.cluster.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+
+
+def _until(done: Callable[[], bool]) -> None:
+    ends = time.monotonic() + _PATIENCE
+    while not done():
+        assert time.monotonic() < ends
+        time.sleep(0.5)
