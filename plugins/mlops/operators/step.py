@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
 from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.spec.compute import Compute
+from include.lifecycle.spec.profile import open_profile
 from mlops.business_time import Context
 from mlops.hooks.connections import airflow_connection
 from mlops.hooks.store import StoreHook
@@ -19,6 +21,7 @@ from mlops.links import AddressLink
 if TYPE_CHECKING:
     from include.lifecycle.store.objects import Store
     from include.lifecycle.store.receipts import Call, Receipt
+    from mlops.operators.pod import StepPodOperator
 
 
 @contextmanager
@@ -36,10 +39,15 @@ class LifecycleOperator(BaseOperator):
     """An operator whose work is `perform`, in the lifecycle's words."""
 
     def execute(self, context: Context) -> Any:
-        """Do the work; the lifecycle's errors become Airflow's."""
+        """Do the work; the lifecycle's errors become Airflow's, and a skip's reason is told in the log."""
         self.addresses: dict[type[AddressLink], str] = {}
-        with airflow_errors():
-            return self.perform(context)
+        try:
+            with airflow_errors():
+                return self.perform(context)
+        except AirflowSkipException as skip:
+            # Airflow folds its own line with the reason away.
+            self.log.info("skipped: %s", skip)
+            raise
 
     @abstractmethod
     def perform(self, context: Context) -> Any:
@@ -52,7 +60,15 @@ class LifecycleOperator(BaseOperator):
 
 
 class StepOperator(LifecycleOperator):
-    """Runs one step, and succeeds only with its valid receipt."""
+    """Runs one step, in this process or in a pod as the profile says, and succeeds only with its valid
+    receipt."""
+
+    def __init__(self, *, compute: Compute | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.compute = compute or Compute()
+        self.noted: dict[str, Any] = {}
+        """What `plan` found out and `summary` needs; it lasts while the task is deferred."""
+        self._pod: StepPodOperator | None = None
 
     @abstractmethod
     def plan(self, context: Context, store: Store) -> Call:
@@ -60,18 +76,76 @@ class StepOperator(LifecycleOperator):
 
     def perform(self, context: Context) -> dict[str, Any]:
         """Run the call, or adopt the receipt that proves it was run."""
-        from include.lifecycle.steps.running import run_step
-
         store = self.store
-        receipt, adopted = run_step(self.plan(context, store), store, airflow_connection)
-        done = {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
-        self.log.info("%s: %s", "done before, its receipt is valid" if adopted else "done", done)
-        self.after(context, receipt, store)
-        return done
+        call = self.plan(context, store)
+        return self._proven(context, call, store, lambda: self._run(context, call, store))
+
+    def resume(
+        self, context: Context, event: dict[str, Any], run_key: str, noted: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Go on after the pod was waited for."""
+        from include.lifecycle.store.receipts import read_call
+
+        self.addresses, self.noted, store = {}, noted, self.store
+        with airflow_errors():
+            call = read_call(run_key, store)
+            return self._proven(context, call, store, lambda: self._in_pod(call).finish(context, event))
+
+    def on_kill(self) -> None:
+        """End the pod with the task."""
+        if self._pod is not None:
+            self._pod.on_kill()
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """What follows from the receipt: links, ledger entries, asset events."""
 
+    def rejected(self, context: Context, call: Call, error: Rejected, store: Store) -> None:
+        """What follows when the call can never succeed."""
+
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """Small results for people and later tasks."""
         return {}
+
+    def _run(self, context: Context, call: Call, store: Store) -> Receipt:
+        if open_profile().kubernetes is None:
+            from include.lifecycle.steps.running import run_step
+
+            receipt, adopted = run_step(call, store, airflow_connection)
+            if adopted:
+                self.log.info("done before: its receipt is valid")
+            return receipt
+        from include.lifecycle.store.receipts import write_call
+
+        write_call(call, store)
+        return self._in_pod(call).start(context)
+
+    def _in_pod(self, call: Call) -> StepPodOperator:
+        # Kubernetes' client takes a second to import, which nobody needs to parse a DAG.
+        from mlops.operators.pod import StepPodOperator
+
+        timeout = self.execution_timeout
+        self._pod = StepPodOperator(
+            task_id=self.task_id, run_key=call.run_key, compute=self.compute, execution_timeout=timeout
+        )
+        return self._pod
+
+    def _proven(
+        self, context: Context, call: Call, store: Store, work: Callable[[], Receipt]
+    ) -> dict[str, Any]:
+        try:
+            receipt = work()
+        except TaskDeferred as deferred:
+            raise TaskDeferred(
+                trigger=deferred.trigger,
+                method_name=self.resume.__name__,
+                kwargs={"run_key": call.run_key, "noted": self.noted},
+                timeout=deferred.timeout,
+            ) from None
+        except Rejected as error:
+            self.rejected(context, call, error, store)
+            raise
+        done = {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
+        counts = ", ".join(f"{name} {count:,}" for name, count in receipt.counts.items())
+        self.log.info("done, receipt %s: %s", receipt.run_key[:12], counts or "nothing to count")
+        self.after(context, receipt, store)
+        return done

@@ -71,18 +71,13 @@ class TrainOperator(StepOperator):
 
         return read_call(self.planned["run_key"], store)
 
-    def perform(self, context: Context) -> dict[str, Any]:
-        """Train; a rejected training ends in the ledger."""
-        try:
-            return super().perform(context)
-        except Rejected as error:
-            from include.lifecycle.release.decisions import end_training, record
-            from include.lifecycle.store.ledger import Ledger
+    def rejected(self, context: Context, call: Call, error: Rejected, store: Store) -> None:
+        """A rejected training ends in the ledger."""
+        from include.lifecycle.release.decisions import end_training, record
+        from include.lifecycle.store.ledger import Ledger
 
-            call = self.plan(context, self.store)
-            ended = end_training(call.run_key, call.as_of, "failed", str(error))
-            record(Ledger(self.store, self.model), ended, actor(context))
-            raise
+        ended = end_training(call.run_key, call.as_of, "failed", str(error))
+        record(Ledger(store, self.model), ended, actor(context))
 
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """Number of trees and newest event."""

@@ -1,0 +1,116 @@
+"""Why did a pod end without a receipt, and does another one help?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kubernetes.client import models as k8s
+
+from include.lifecycle.errors import LifecycleError, Rejected, Transient
+from mlops.pod_spec import CONTAINER
+
+_GONE = "its node was lost, drained, or needed for something more important"
+_LEFT_OUT = re.compile(r"^(Transient|Rejected): ", re.MULTILINE)
+_UNREACHABLE = (
+    "timeout",
+    "too many requests",
+    "rate limit",
+    "unavailable",
+    "bad gateway",
+    "connection refused",
+)
+_REJECTED, _TRANSIENT = 1, 75
+"""Exit codes of `python -m include.lifecycle.steps`."""
+
+
+def why(pod: k8s.V1Pod | None, step: str, said: str = "") -> LifecycleError:
+    """The error of a pod as it was seen last; None when it is gone. `said` is what watched it.
+
+    Rejected where another pod would end in the same way, Transient otherwise.
+    """
+    if pod is None:
+        return Transient(f"{step}: the pod is gone: {_GONE}; another one goes on from the last checkpoint")
+    name = f"{step}: pod {pod.metadata.name}"
+    for find in (_of_whole_pod, _of_waiting, _of_ended):
+        if (found := find(pod, f"compute.{step}")) is not None:
+            kind, text = found
+            return kind(f"{name} {text}")
+    if _waits_for_node(pod):
+        return Transient(
+            f"{name} found no node in time ({_waits_for_node(pod)}); raise compute.{step}.patience"
+        )
+    return Transient(f"{name} did not do its work ({said or pod.status.phase})")
+
+
+_Found = tuple[type[LifecycleError], str] | None
+
+
+def _of_whole_pod(pod: k8s.V1Pod, compute: str) -> _Found:
+    reason, message = pod.status.reason or "", pod.status.message or ""
+    if reason == "DeadlineExceeded":
+        return Rejected, f"ran longer than it may; raise {compute}.deadline, then clear this task: it goes on"
+    if reason == "Evicted" and "exceed" in message and "limit" in message:
+        return Rejected, f"was evicted: {message.strip()}; a step's files have less room than it needs"
+    if reason in ("Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"):
+        return Transient, f"was ended by its node ({reason}: {message.strip()}): another one goes on"
+    for item in pod.status.conditions or ():
+        if item.type == "DisruptionTarget" and item.status == "True":
+            return Transient, f"was ended: {_GONE} ({item.reason}: {item.message}); another one goes on"
+    return None
+
+
+def _of_waiting(pod: k8s.V1Pod, compute: str) -> _Found:
+    for state in _states(pod):
+        if state.waiting is None or state.waiting.reason in (None, "ContainerCreating", "PodInitializing"):
+            continue
+        reason, message = state.waiting.reason, (state.waiting.message or "").strip()
+        if "Image" in reason:
+            passing = any(sign in message.lower() for sign in _UNREACHABLE)
+            text = f"cannot pull its image ({reason}: {message}); mend kubernetes.images in the profile"
+            return (Transient if passing else Rejected), f"{text}, or push the image"
+        if reason == "CreateContainerConfigError":
+            return Rejected, f"cannot start ({message}); create the Secret as docker/README.md says"
+        return Rejected, f"cannot start ({reason}: {message})"
+    return None
+
+
+def _of_ended(pod: k8s.V1Pod, compute: str) -> _Found:
+    for state in _states(pod):
+        if state.terminated is None:
+            continue
+        reason, code = state.terminated.reason or "", state.terminated.exit_code
+        message = _last_words(state.terminated.message)
+        if reason == "OOMKilled":
+            return Rejected, f"took more memory than it may; raise {compute}.memory, then clear this task"
+        if code == 0:
+            return Transient, "says that it succeeded, and there is no receipt: nothing was done"
+        if code == _REJECTED:
+            return Rejected, f"refuses: {message}"
+        if code == _TRANSIENT:
+            return Transient, f"could not go on: {message}"
+        if code in (137, 143):
+            return Transient, f"was killed (exit code {code}): another one goes on from the last checkpoint"
+        return Rejected, f"failed with exit code {code}, {reason}: {message}"
+    return None
+
+
+def _waits_for_node(pod: k8s.V1Pod) -> str:
+    """What the scheduler says, such as `Unschedulable: 0/2 nodes are available: 2 Insufficient …`."""
+    for item in pod.status.conditions or ():
+        if item.type == "PodScheduled" and item.status == "False":
+            return f"{item.reason}: {item.message}"
+    return ""
+
+
+def _last_words(message: str | None) -> str:
+    """The error that the step ended with, of the lines of its log that the pod kept."""
+    text = (message or "it said nothing").strip()
+    begins = [found.start() for found in _LEFT_OUT.finditer(text)]
+    return text[begins[-1] :] if begins else text.splitlines()[-1]
+
+
+def _states(pod: k8s.V1Pod) -> Iterator[k8s.V1ContainerState]:
+    for status in pod.status.container_statuses or ():
+        if status.name == CONTAINER and status.state is not None:
+            yield status.state
