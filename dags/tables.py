@@ -37,7 +37,7 @@ def erase(spec: DatasetSpec, column: str) -> DAG:
         schedule=None,
         tags={"erase", *spec.tags},
         params={
-            "subject": required("Person", f"The value of {column} as the source writes it."),
+            "secret_subject": required("Person", f"The value of {column} as the source writes it."),
             "reason": required("Reason", "Why, for the report; it must not name the person."),
         },
         **common(spec.owner),

@@ -99,7 +99,7 @@ HEADER, ROWS = TEXT.split(b"\n", 1)
     ("text", "words"),
     [
         (b"", "(found: nothing)"),
-        (HEADER, "no rows; if the source had none on that day"),
+        (HEADER, "no rows; if there may be none"),
         (HEADER.upper() + b"\n" + ROWS, "(found: TRIP, AT, ZONE"),
         (TEXT.replace(b"refund", b"delay", 1), "the header lacks ['refund']"),
         (HEADER + b",zone\n" + ROWS.replace(b"\n", b",x\n"), "the header names ['zone'] twice"),

@@ -112,7 +112,7 @@ def test_an_api_that_goes_down_between_two_pages_gives_nothing(
 
 def test_an_api_without_rows_is_refused(store: Store) -> None:
     with Api(lambda asked: Answer("[]")) as api:
-        refused(Rejected, "/sky: no rows; if the source had none", http(), api.connection(), store)
+        refused(Rejected, "/sky: no rows; if there may be none", http(), api.connection(), store)
 
 
 def test_an_api_whose_rows_lack_a_column_is_refused(store: Store) -> None:

@@ -36,7 +36,8 @@ class Parted:
     """How many rows are good, in quarantine, and repeats of a good row's key."""
 
     good: int
-    quarantined: int
+    quarantined: dict[str, int]
+    """By the rule that they broke, the most frequent first."""
     repeated: int
     content: str
     """Tells the good rows from others: equal rows have the same, in whatever order they came."""
@@ -70,7 +71,8 @@ class PartitionRows:
         quarantined = self._find_bad(rules)
         self._write_bad(bad, run_key)
         written = self._write_good(good, repeats=self._find_repeats())
-        return Parted(written, quarantined, self.count - quarantined - written, self._content(good))
+        repeated = self.count - sum(quarantined.values()) - written
+        return Parted(written, quarantined, repeated, self._content(good))
 
     def keep(self, name: str, found: pa.Table) -> None:
         """Keep rows as a table of this connection."""
@@ -78,7 +80,7 @@ class PartitionRows:
         self.db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM found")
         self.db.unregister("found")
 
-    def _find_bad(self, rules: Iterable[Broken]) -> int:
+    def _find_bad(self, rules: Iterable[Broken]) -> dict[str, int]:
         rules = list(rules)
         cases = "".join(f" WHEN {item.where} THEN {text(item.rule)}" for item in rules)
         broken = f"coalesce(_fault, CASE{cases} END)" if cases else "_fault"
@@ -88,8 +90,7 @@ class PartitionRows:
             f"CREATE OR REPLACE TEMP TABLE bad_rows AS SELECT _row, {broken} AS rule FROM {TYPED} "
             f"WHERE {some}"
         )
-        ((found,),) = self.db.execute("SELECT count(*) FROM bad_rows").fetchall()
-        return int(found)
+        return dict(_found(self.db, "SELECT rule, count(*) FROM bad_rows GROUP BY rule ORDER BY 2 DESC, 1"))
 
     def _write_bad(self, file: Path, run_key: str) -> None:
         written = ", ".join(f"{text(name)}: s.{quoted(name)}" for name in self.columns)

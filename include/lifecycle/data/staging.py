@@ -51,7 +51,8 @@ def stage(
     """Write batches of text to a Parquet file: `spec.published`, and new columns where they are added.
 
     `treat` changes the values of a batch, or leaves rows out; it also sees the columns that are dropped.
-    Raises Rejected for missing or new columns that the policy stops, and when there are no rows.
+    Raises Rejected for missing or new columns that the policy stops, and for a partition without rows
+    where it may not be empty.
     """
     rows, chosen, origins = 0, _Columns(spec), dict[str, None]()
     try:
@@ -66,12 +67,12 @@ def stage(
         if is_full(error):
             raise Transient(f"no space left for {file}: free space, then clear this task") from None
         raise
-    if not rows:
+    if not rows and spec.empty == "stop":
         raise Rejected(
-            f"{', '.join(list(origins)[:3]) or spec.name}: no rows; if the source had none on that day, "
-            "leave the partition out, otherwise deliver the file again and clear this task"
+            f"{', '.join(list(origins)[:3]) or spec.name}: no rows; if there may be none, write "
+            f"empty: publish in {spec.name}.yaml, otherwise mend the source and clear this task"
         )
-    if not groups.rows:  # all of them were left out
+    if not groups.rows:  # there is none, or all of them were left out
         pq.write_table(pa.schema([(name, pa.string()) for name in chosen.staged]).empty_table(), file)
     return Staged(rows, rows - groups.rows, chosen.added)
 

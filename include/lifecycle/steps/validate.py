@@ -40,8 +40,8 @@ def run(work: Work) -> None:
 
     Counts rows_in = good + quarantined + repeated + suppressed. The result `stop` says why the partition
     must not be published, or is None; `warnings` are rules that only say so; `engines` are the rules of a
-    large partition that ran in Great Expectations all the same, and why; `content` tells the good rows from
-    others.
+    large partition that ran in Great Expectations all the same, and why; `broken` counts quarantined rows by
+    rule; `content` tells the good rows from others.
     """
     spec, inputs = DatasetSpec.model_validate(work.call.spec), work.call.inputs
     partition, suppressed = inputs["partition"], inputs["suppressed"]
@@ -52,7 +52,7 @@ def run(work: Work) -> None:
         found = audit(rows, partition)
         lost, findings = judge_references(rows, inputs["references"], work.store)
         parted = rows.part([*found.broken, *lost], good, bad, work.call.run_key)
-        count = rows.count
+        count, quarantined = rows.count, sum(parted.quarantined.values())
     findings += judge_bands(spec, good, partition, inputs["bands"], work.store)
 
     check_nobody_erased(spec.name, partition, source, work.store)
@@ -64,12 +64,13 @@ def run(work: Work) -> None:
     work.counts |= {
         "rows_in": count + suppressed,
         "good": parted.good,
-        "quarantined": parted.quarantined,
+        "quarantined": quarantined,
         "repeated": parted.repeated,
         "suppressed": suppressed,
     }
     stops = [*found.stops, *(item.text for item in findings if item.severity == "stop")]
     work.results["stop"] = judge_quarantine(spec, stops, count, parted.quarantined)
+    work.results["broken"] = parted.quarantined
     work.results["warnings"] = [
         *found.warnings,
         *(item.text for item in findings if item.severity == "warn"),

@@ -28,7 +28,8 @@ class EraseOperator(LifecycleOperator):
         """Return the report of the erasure; it does not say whom."""
         from include.lifecycle.steps.erasing import erase
 
-        subject, reason = context["params"]["subject"], context["params"]["reason"]
+        # So named since Airflow's audit log hides what a form says under a name with "secret" in it.
+        subject, reason = context["params"]["secret_subject"], context["params"]["reason"]
         mask_secret(subject)
         report = erase(
             self.dataset,
@@ -40,6 +41,13 @@ class EraseOperator(LifecycleOperator):
             reason=reason,
             actor=actor(context),
         )
+        removed = {table: rows for table, rows in report.rows.items() if rows}
+        for table, rows in removed.items():
+            self.log.info("removed %d rows of %s", rows, table)
+        if not removed:
+            self.log.warning(
+                "%s has no row of this person: is it spelled as the source writes it?", self.dataset
+            )
         for item in report.marked:
             self.log.warning("%s version %s cannot be trained again from the same data", *_named(item))
         return report.model_dump(mode="json")

@@ -129,10 +129,16 @@ def test_what_may_be_a_persons_row_is_not_shown_in_place_of_a_header(tmp_path: P
 
 @pytest.mark.parametrize("batches", [[], [batch(HEADER)], [batch([], part="answer", origin="an API")]])
 def test_a_source_without_rows_is_rejected(tmp_path: Path, batches: list[pa.RecordBatch]) -> None:
-    with pytest.raises(
-        Rejected, match="no rows; if the source had none on that day, leave the partition out"
-    ):
+    with pytest.raises(Rejected, match="no rows; if there may be none, write empty: publish"):
         staged(tmp_path, dataset(FILES), *batches)
+
+
+@pytest.mark.parametrize("batches", [[], [batch(HEADER)]])
+def test_a_source_that_may_have_no_rows_is_staged_without_any(
+    tmp_path: Path, batches: list[pa.RecordBatch]
+) -> None:
+    done, rows = staged(tmp_path, dataset(FILES, empty="publish"), *batches)
+    assert (done.rows, rows) == (0, [])
 
 
 @pytest.mark.parametrize("size", [1, 7, 8192])

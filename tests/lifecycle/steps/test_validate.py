@@ -53,7 +53,7 @@ def test_every_row_in_is_good_quarantined_repeated_or_suppressed(project: Projec
     rows = pd.concat([rows, rows.iloc[3:5]])
     found = _validate(project, _spec(project), rows, suppressed=4)
     assert found.counts == {"rows_in": 16, "good": 9, "quarantined": 1, "repeated": 2, "suppressed": 4}
-    assert found.results == {"stop": None, "warnings": [], "engines": {}, "content": ANY}
+    assert found.results == {"stop": None, "warnings": [], "engines": {}, "broken": ANY, "content": ANY}
     assert found.call.as_of == tiny.midnight(5)
 
 
@@ -207,4 +207,6 @@ def test_a_band_opens_the_files_of_its_partitions_alone(project: Project) -> Non
         "stop": None,
         "warnings": [],
         "engines": {},
+        "broken": {},
+        "content": ANY,
     }

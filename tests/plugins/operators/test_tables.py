@@ -29,7 +29,9 @@ def _ingested(project: Project) -> None:
 
 
 def _erase(subject: str) -> dict[str, Any]:
-    context = context_of(dag_id="trips.erase", subject=subject, reason="asked for in a letter", user="ada")
+    context = context_of(
+        dag_id="trips.erase", secret_subject=subject, reason="asked for in a letter", user="ada"
+    )
     operator = EraseOperator(task_id="erase", dataset="trips")
     report: dict[str, Any] = operator.execute(context)
     return report

@@ -63,8 +63,11 @@ class Sql:
         return f"SELECT {columns} FROM (\n{self._source.query.strip().removesuffix(';')}\n) AS source"
 
     def _connect(self, connection: Connection) -> psycopg.Connection:
-        if connection.conn_type not in ("", "postgres", "postgresql"):
-            raise Rejected(f"{self._origin} is of type {connection.conn_type!r}; a sql source needs postgres")
+        if connection.conn_type not in ("", "generic", "postgres", "postgresql"):
+            raise Rejected(
+                f"{self._origin} is of type {connection.conn_type!r}; a sql source reads PostgreSQL alone: "
+                "make it of type generic"
+            )
         try:
             database = psycopg.connect(
                 host=connection.host or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,24 +49,38 @@ def audit(rows: PartitionRows, partition: str) -> Audit:
         if rule.has_no_pandas:
             raise Rejected(f"{rows.spec.name}.yaml: expectation {rule.name}: {rest[rule.place]}; mend it")
     found = compiled | pandas_engine.run(waiting, rows, partition)
-    return _judge(rows.spec, rules, found, rest if large else {}, whole=not large)
+    return _judge(rows.spec, partition, rules, found, rest if large else {}, whole=not large)
 
 
-def judge_quarantine(spec: DatasetSpec, stops: Iterable[str], rows: int, quarantined: int) -> str | None:
+def judge_quarantine(
+    spec: DatasetSpec, stops: Iterable[str], rows: int, quarantined: Mapping[str, int]
+) -> str | None:
     """Why the partition must not be published, or None when it may."""
     if broken := "; ".join(stops):
         return f"the partition breaks {broken}"
-    share = quarantined / rows if rows else 0.0
+    bad = sum(quarantined.values())
+    share = bad / rows if rows else 0.0
     if share > spec.quarantine.max_share:
         return (
-            f"{quarantined} of {rows} rows ({share:.1%}) break a rule; "
+            f"{bad} of {rows} rows ({share:.1%}) break a rule ({said(quarantined)}); "
             f"quarantine.max_share allows {spec.quarantine.max_share:.1%}"
         )
     return None
 
 
+def said(quarantined: Mapping[str, int]) -> str:
+    """Which rules were broken by how many rows, for people."""
+    return ", ".join(f"{rule}: {rows}" for rule, rows in quarantined.items())
+
+
 def _judge(
-    spec: DatasetSpec, rules: list[Rule], found: dict[int, Any], rest: dict[int, str], *, whole: bool
+    spec: DatasetSpec,
+    partition: str,
+    rules: list[Rule],
+    found: dict[int, Any],
+    rest: dict[int, str],
+    *,
+    whole: bool,
 ) -> Audit:
     broken: list[Broken] = []
     stops: list[str] = []
@@ -83,7 +97,10 @@ def _judge(
             (stops if rule.severity == "stop" else warnings).append(f"{rule.name} ({_observed(outcome)})")
     engines = {rules[place].name: f"run in Great Expectations: {why}" for place, why in rest.items()}
     outcomes = [found[rule.place][0] for rule in rules]
-    result, page = _documents(spec, outcomes, engines, whole)
+    outcome = _result(spec, partition, outcomes, engines, whole)
+    result = json.dumps(outcome.to_json_dict())
+    severities = {rule.name: rule.severity for rule in rules}
+    page = render_page(outcome, f"{spec.name}, partition {partition}", severities)
     return Audit(tuple(broken), tuple(stops), tuple(warnings), engines, result, page)
 
 
@@ -101,10 +118,10 @@ def _computation_error(outcome: Any) -> str | None:
     return None
 
 
-def _documents(
-    spec: DatasetSpec, outcomes: list[Any], engines: dict[str, str], whole: bool
-) -> tuple[str, str]:
-    """Great Expectations' result and page; of a large partition without the list of all broken rows."""
+def _result(
+    spec: DatasetSpec, partition: str, outcomes: list[Any], engines: dict[str, str], whole: bool
+) -> Any:
+    """Great Expectations' result; of a large partition without the list of all broken rows."""
     from great_expectations import __version__
     from great_expectations.core import ExpectationSuiteValidationResult
     from great_expectations.validator.util import recursively_convert_to_json_serializable
@@ -117,7 +134,7 @@ def _documents(
         outcome.success = bool(outcome.success)
         outcome.result = json.loads(json.dumps(recursively_convert_to_json_serializable(outcome.result)))
     statistics = calc_validation_statistics(outcomes)
-    outcome = ExpectationSuiteValidationResult(
+    return ExpectationSuiteValidationResult(
         success=statistics.success,
         results=outcomes,
         suite_name=spec.name,
@@ -127,6 +144,9 @@ def _documents(
             "unsuccessful_expectations": statistics.unsuccessful_expectations,
             "success_percent": statistics.success_percent,
         },
-        meta={"great_expectations_version": __version__, "engines": engines},
+        meta={
+            "great_expectations_version": __version__,
+            "engines": engines,
+            "partition": partition,
+        },
     )
-    return json.dumps(outcome.to_json_dict()), render_page(outcome)  # type: ignore[no-untyped-call]

@@ -191,7 +191,7 @@ def test_a_database_that_is_down_is_transient() -> None:
 def test_another_kind_of_database_is_rejected(database: Database) -> None:
     from dataclasses import replace
 
-    with pytest.raises(Rejected, match="is of type 'mysql'; a sql source needs postgres"):
+    with pytest.raises(Rejected, match="is of type 'mysql'; a sql source reads PostgreSQL alone"):
         rows_of(sql(), replace(database.connection(), conn_type="mysql"))
 
 

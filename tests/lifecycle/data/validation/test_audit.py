@@ -84,7 +84,6 @@ def test_each_bad_row_is_named_with_the_first_rule_it_breaks(project: Project, a
     assert json.loads(found.result)["success"] is False
     assert "<html" in found.page.lower()
     assert "5000" in found.page
-    assert not re.search("https?://", found.page)
 
 
 @BOTH
@@ -96,7 +95,7 @@ def test_a_rule_about_the_whole_partition_stops_it(project: Project, above: int)
     assert bad == []
     assert found.stops == ("expect_table_row_count_to_be_between (observed 5)",)
     spec = project.catalog.dataset("trips")
-    assert "observed 5" in (judge_quarantine(spec, found.stops, 5, 0) or "")
+    assert "observed 5" in (judge_quarantine(spec, found.stops, 5, {}) or "")
 
 
 @BOTH
@@ -136,6 +135,9 @@ def test_the_page_shows_what_was_observed(
     }
     found, _ = _audit(project, _expecting(project, above, rule), _rows(far=10))
     assert "5000" in found.page
+    assert "trips, partition 2024-01-01" in found.page
+    assert "<td>expect_column_mean_to_be_between: distance</td><td>warn</td>" in found.page
+    assert not re.search("https?://", found.page)
     assert "Exception" not in capfd.readouterr().err
 
 
@@ -205,15 +207,16 @@ def test_a_bound_without_an_offset_means_the_datasets_time_zone(project: Project
 def test_a_partition_without_rows_breaks_no_rule_about_rows(project: Project, above: int) -> None:
     found, bad = _audit(project, _expecting(project, above), tiny.trips(1, count=1).iloc[:0])
     assert (bad, found.stops) == ([], ())
-    assert judge_quarantine(project.catalog.dataset("trips"), (), 0, 0) is None
+    assert judge_quarantine(project.catalog.dataset("trips"), (), 0, {}) is None
 
 
 @pytest.mark.parametrize(("bad", "stopped"), [(0, False), (50, False), (51, True), (100, True)])
 def test_too_great_a_share_of_bad_rows_stops_the_partition(project: Project, bad: int, stopped: bool) -> None:
-    why = judge_quarantine(project.catalog.dataset("trips"), (), 100, bad)
+    why = judge_quarantine(project.catalog.dataset("trips"), (), 100, {"no umlauts": bad})
     assert (why is not None) == stopped
     if why:
         assert f"{bad} of 100 rows" in why
+        assert "no umlauts: " in why
         assert "max_share allows 50.0%" in why
 
 
