@@ -10,7 +10,7 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, get_parsing_context, task_group
+from airflow.sdk import DAG, Asset, Param, get_parsing_context, task_group
 from mlops.documentation import describe_dataset, describe_requeue
 from mlops.operators.ingest import (
     ExtractOperator,
@@ -19,6 +19,7 @@ from mlops.operators.ingest import (
     ValidateOperator,
 )
 from mlops.operators.requeue import RevalidateOperator, SelectQuarantinedOperator
+from mlops.timetable import SpanTimetable
 
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.errors import SpecError
@@ -46,22 +47,20 @@ def text(title: str, description: str) -> Param:
 
 def ingest(spec: DatasetSpec) -> DAG:
     """The DAG that ingests one partition of a dataset per run, or several where it looks back."""
-    end, zone, calendar = spec.schedule.end, ZoneInfo(spec.timezone), calendar_of(spec)
-    start = datetime.combine(spec.schedule.start, time(), zone)
+    calendar, span = calendar_of(spec), spec.schedule
+    first = calendar.holding(datetime.combine(span.start, time(), ZoneInfo(spec.timezone)))
     with DAG(
         f"{spec.name}.ingest",
         description=spec.description,
         doc_md=describe_dataset(spec),
-        schedule=CronDataIntervalTimetable(calendar.cron, timezone=spec.timezone),
-        start_date=start,
-        end_date=datetime.combine(end, time(), zone) if end else None,
+        schedule=SpanTimetable(calendar.cron, spec.timezone, span.start, span.end),
         max_active_runs=4,
         tags={"ingest", *spec.tags},
         params={
             "partition": text(
                 "Partition",
-                f"The {spec.partition} to ingest, such as {calendar.holding(start).name}; "
-                "empty: the run's data interval, or the last full one.",
+                f"The {spec.partition} to ingest, such as {first.name}; empty: the run's data interval, "
+                "or the last full one. A backfill takes its runs' intervals: leave it empty there.",
             )
         },
         **common(spec),
@@ -94,12 +93,14 @@ def ingest_one(spec: DatasetSpec, partition: Any = None, *, named: bool = False)
         task_id="extract",
         dataset=spec.name,
         partition=partition,
+        compute=spec.compute.get("extract"),
         map_index_template="{{ task.partition }}" if named else None,
         doc_md="Reads the partition from its source into staging, as text.",
     )
     validate = ValidateOperator(
         task_id="validate",
         extracted=extract.output,
+        compute=spec.compute.get("validate"),
         map_index_template="{{ task.extracted['partition'] }}" if named else None,
         doc_md="Audits exactly this partition with Great Expectations; parts bad rows from good.",
     )
@@ -107,6 +108,7 @@ def ingest_one(spec: DatasetSpec, partition: Any = None, *, named: bool = False)
         task_id="publish",
         dataset=spec.name,
         validated=validate.output,
+        compute=spec.compute.get("publish"),
         map_index_template="{{ task.validated['partition'] }}" if named else None,
         outlets=[published(spec)],
         doc_md="Replaces the partition in one commit; bad rows go to quarantine with their rule.",
@@ -124,7 +126,12 @@ def requeue(spec: DatasetSpec) -> DAG:
         tags={"requeue", *spec.tags},
         params={
             "partition": text("Partition", f"The {spec.partition} to send back; empty: all in quarantine."),
-            "rule": text("Rule", "Only partitions with rows that broke this rule; empty: any rule."),
+            "rule": text(
+                "Rule",
+                "Only partitions with rows that broke this rule, written as quarantine does, such as "
+                "`expect_column_values_to_be_between: distance`, or as the expectation's name alone; "
+                "empty: any rule.",
+            ),
         },
         **common(spec),
     ) as dag:
@@ -135,6 +142,7 @@ def requeue(spec: DatasetSpec) -> DAG:
                 task_id="validate",
                 dataset=spec.name,
                 found=found,
+                compute=spec.compute.get("validate"),
                 map_index_template="{{ task.found['partition'] }}",
                 doc_md="Audits all rows of the partition again, from what was staged, by today's rules.",
             )
@@ -142,6 +150,7 @@ def requeue(spec: DatasetSpec) -> DAG:
                 task_id="publish",
                 dataset=spec.name,
                 validated=validate.output,
+                compute=spec.compute.get("publish"),
                 map_index_template="{{ task.validated['partition'] }}",
                 outlets=[published(spec)],
                 doc_md="Replaces the partition, and its rows in quarantine.",

@@ -5,14 +5,13 @@ Airflow's `dag_id` of the run being started limits the work to that one model.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import (
     DAG,
     Asset,
     AssetOrTimeSchedule,
-    CronDataIntervalTimetable,
     CronTriggerTimetable,
     Param,
     TriggerRule,
@@ -28,6 +27,7 @@ from mlops.operators.train import (
     RegisterOperator,
     TrainOperator,
 )
+from mlops.timetable import SpanTimetable
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
@@ -45,11 +45,10 @@ def drift(model: ModelSpec) -> Asset:
     return Asset(f"{model.name}.drift", uri=f"perennial://model/{model.name}/drift")
 
 
-def common(model: ModelSpec, rows: DatasetSpec) -> dict[str, Any]:
+def common(model: ModelSpec) -> dict[str, Any]:
     """What the three DAGs of a model share."""
     return {
         "description": model.description,
-        "start_date": datetime.combine(rows.schedule.start, time(), UTC),
         "catchup": False,
         "max_active_runs": 1,
         "default_args": {"owner": model.owner, "retries": 2, "retry_delay": timedelta(seconds=10)},
@@ -61,9 +60,9 @@ def moment(title: str, description: str) -> Param:
     return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
 
 
-def train(model: ModelSpec, rows: DatasetSpec) -> DAG:
+def train(model: ModelSpec) -> DAG:
     """Nightly, or when drift asks: from published rows to a proposed version."""
-    nightly = CronTriggerTimetable(model.training.schedule, timezone="UTC")
+    nightly = CronTriggerTimetable(model.training.schedule, timezone="UTC", run_immediately=True)
     with DAG(
         f"{model.name}.train",
         schedule=AssetOrTimeSchedule(timetable=nightly, assets=[drift(model)]),
@@ -72,22 +71,25 @@ def train(model: ModelSpec, rows: DatasetSpec) -> DAG:
         params={
             "as_of": moment("As of", "Train on what was known then; empty: the run's own time."),
         },
-        **common(model, rows),
+        **common(model),
     ) as dag:
         plan = PlanTrainingOperator(
             task_id="plan", model=model.name, doc_md="Decides whether to train, and pins the data."
         )
+        needs = model.compute.get("train")
         trained = TrainOperator(
             task_id="train",
             model=model.name,
             planned=plan.output,
-            pool="training",
+            compute=needs,
+            pool="gpu" if needs and needs.gpu else "training",
             doc_md="Chooses the number of trees, scores the gate span, refits on all rows known.",
         )
         evaluated = EvaluateOperator(
             task_id="evaluate",
             model=model.name,
             trained=trained.output,
+            compute=model.compute.get("evaluate"),
             doc_md="Candidate and champion on the same rows, which neither had seen.",
         )
         gated = GateOperator(
@@ -100,13 +102,14 @@ def train(model: ModelSpec, rows: DatasetSpec) -> DAG:
             task_id="register",
             model=model.name,
             gated=gated.output,
+            compute=model.compute.get("register"),
             outlets=[candidate(model)],
             doc_md="Registers the version in MLflow and proposes it in the ledger.",
         )
     return dag
 
 
-def release(model: ModelSpec, rows: DatasetSpec) -> DAG:
+def release(model: ModelSpec) -> DAG:
     """Woken by a candidate: from a proposal to the version that the server answers with."""
     with DAG(
         f"{model.name}.release",
@@ -121,7 +124,7 @@ def release(model: ModelSpec, rows: DatasetSpec) -> DAG:
                 description="The waiting version to decide on; empty: the newest one.",
             )
         },
-        **common(model, rows),
+        **common(model),
     ) as dag:
         judge = JudgeProposalOperator(
             task_id="judge",
@@ -147,18 +150,18 @@ def monitor(model: ModelSpec, rows: DatasetSpec) -> DAG:
     """Each window: drift, performance, and whether to retrain."""
     with DAG(
         f"{model.name}.monitor",
-        schedule=CronDataIntervalTimetable(model.monitoring.schedule, timezone="UTC"),
-        end_date=datetime.combine(rows.schedule.end, time(), UTC) if rows.schedule.end else None,
+        schedule=SpanTimetable(model.monitoring.schedule, "UTC", rows.schedule.start, rows.schedule.end),
         doc_md=describe_monitor(model),
         tags={"monitor", *model.tags},
         params={
             "window_end": moment("End of the window", "Empty: the end of the run's data interval."),
         },
-        **common(model, rows),
+        **common(model),
     ) as dag:
         measure = MeasureOperator(
             task_id="measure",
             model=model.name,
+            compute=model.compute.get("measure"),
             doc_md="Joins predictions with matured labels; drift over all rows; Evidently's report.",
         )
         GovernOperator(
@@ -179,5 +182,6 @@ for name in catalog.model_names():
             spec = catalog.model(name)
         except SpecError:
             continue  # dags/broken_specs.py shows it
-        for build in (train, release, monitor):
-            globals()[f"{name}_{build.__name__}"] = build(spec, catalog.dataset(spec.rows))
+        globals()[f"{name}_train"] = train(spec)
+        globals()[f"{name}_release"] = release(spec)
+        globals()[f"{name}_monitor"] = monitor(spec, catalog.dataset(spec.rows))

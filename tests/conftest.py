@@ -1,12 +1,16 @@
-"""What all tests share: a test that would be skipped fails where skipping is forbidden."""
+"""What all tests share: Airflow finds the plugin; where skipping is forbidden, a skipped test fails."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Before any import of Airflow: it reads a DAG's timetable by the plugin.
+os.environ.setdefault("AIRFLOW__CORE__PLUGINS_FOLDER", str(Path(__file__).resolve().parents[1] / "plugins"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, time
+from zoneinfo import ZoneInfo
+
+from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import Gate, ModelSpec
 from include.lifecycle.spec.quantities import format_duration
@@ -22,7 +26,7 @@ def describe_dataset(spec: DatasetSpec) -> str:
 
 Each run takes one {spec.partition} from its source (`{spec.source.type}`), audits it, and replaces it in
 the table `{spec.name}` in one commit. Backfill any span of time: the same content again changes nothing.
-{_looking_back(spec)}
+{_backfilling(spec)}{_looking_back(spec)}
 | column | type | known |
 |---|---|---|
 {_columns(spec)}
@@ -94,6 +98,24 @@ features, and the metrics of predictions whose labels became known. Retraining n
 {governor.bad_windows} bad windows of the last {governor.of_last}, the newest included, and a cooldown
 of {format_duration(governor.cooldown)}. A window older than the newest one is recorded and never acts.
 """
+
+
+def _backfilling(spec: DatasetSpec) -> str:
+    """Which run is which partition; a run is dated by when its partition begins."""
+    grain, calendar = spec.partition, calendar_of(spec)
+    begins = datetime.combine(spec.schedule.start, time(), ZoneInfo(spec.timezone))
+    first = calendar.holding(begins)
+    told = (
+        f"A backfill's dates are moments in UTC, both included: it makes a run for each {grain} that begins "
+        "between them.\n"
+    )
+    if grain == "hour" or spec.timezone == "UTC":
+        return told
+    return told + (
+        f"A {grain} begins at midnight in {spec.timezone}, also when clocks change: the run dated "
+        f"{first.start:%Y-%m-%d %H:%M} UTC is {first.name}. To backfill it alone, let both dates be that "
+        "moment.\n"
+    )
 
 
 def _looking_back(spec: DatasetSpec) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.sdk import DAG
 from airflow.sdk.definitions.param import Param
 from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable as IntervalTimetable
+from mlops.timetable import SpanTimetable
 
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.spec.catalog import Catalog
@@ -92,7 +96,7 @@ def test_what_writes_in_order_runs_one_at_a_time(bag: DagBag) -> None:
 def test_ingest_and_monitoring_have_a_data_interval_to_backfill(bag: DagBag) -> None:
     for dag_id in DAG_IDS:
         if dag_id.endswith((".ingest", ".monitor")):
-            assert isinstance(bag.dags[dag_id].timetable, CronDataIntervalTimetable)
+            assert isinstance(bag.dags[dag_id].timetable, SpanTimetable)
 
 
 def test_trainings_share_a_pool_of_one(bag: DagBag) -> None:
@@ -148,13 +152,12 @@ def test_days_of_a_time_zone_begin_at_its_midnight_also_when_clocks_change(
     project = tiny.make_project(tmp_path, monkeypatch)
     project.edit("datasets/trips.yaml", "partition: day", "partition: day\ntimezone: Europe/Berlin")
     dag = _parse(project.specs, monkeypatch).dags["trips.ingest"]
-    assert DagSerialization.to_dict(dag)["dag"]["timetable"]
-    timetable = IntervalTimetable(dag.schedule.expression, dag.schedule.timezone)
+    timetable = _scheduled(dag).timetable
     last = DataInterval(pendulum.datetime(2024, 3, 28, 23), pendulum.datetime(2024, 3, 29, 23))
-    forever = TimeRestriction(pendulum.instance(dag.start_date), None, True)
+    all_of_them = TimeRestriction(None, None, True)
     spec, starts = project.catalog.dataset("trips"), []
     for _ in range(3):
-        run = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=forever)
+        run = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=all_of_them)
         assert run is not None
         last = run.data_interval
         starts.append((calendar_of(spec).holding(last.start).name, last.start.hour))
@@ -171,9 +174,9 @@ def test_only_a_dataset_about_people_has_a_dag_that_erases_and_its_form_must_be_
     assert {"trips.erase", "sky.erase"} & set(dags) == {"trips.erase"}
     dag = dags["trips.erase"]
     assert dag.schedule is None
-    assert "city" in str(dag.params.get_param("subject").description)
+    assert "city" in str(dag.params.get_param("secret_subject").description)
     assert "delete\nthe run" in str(dag.doc_md)
-    for name, value in {"subject": "", "reason": None}.items():
+    for name, value in {"secret_subject": "", "reason": None}.items():
         with pytest.raises(ParamValidationError):
             dag.params.get_param(name).resolve(value)
 
@@ -228,12 +231,57 @@ def test_dag_files_hold_no_thresholds_or_secrets() -> None:
         assert numbers <= {1, 2, 4, 10}
 
 
-@pytest.mark.parametrize("dag_id", ["flights.ingest", "weather.ingest", "flight_delay.monitor"])
+SPANS = ["flights.ingest", "weather.ingest", "flight_delay.monitor"]
+
+
+@pytest.mark.parametrize("dag_id", SPANS)
 def test_unpausing_a_dag_of_2013_today_starts_no_run(bag: DagBag, dag_id: str) -> None:
-    dag = bag.dags[dag_id]
-    assert isinstance(dag.schedule, CronDataIntervalTimetable)
-    timetable = IntervalTimetable(dag.schedule.expression, "UTC")
-    lasting = TimeRestriction(pendulum.instance(dag.start_date), None, dag.catchup)
-    ended = lasting._replace(latest=pendulum.instance(dag.end_date))
-    assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=lasting) is not None
-    assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=ended) is None
+    dag = _scheduled(bag.dags[dag_id])
+    assert dag.next_dagrun_info(last_automated_run_info=None) is None
+    dag.timetable.end = None
+    assert dag.next_dagrun_info(last_automated_run_info=None) is not None
+
+
+def test_unpausing_a_training_starts_that_of_last_night(bag: DagBag) -> None:
+    now = pendulum.now("UTC")
+    for name in CATALOG.model_names():
+        run = _scheduled(bag.dags[f"{name}.train"]).next_dagrun_info(last_automated_run_info=None)
+        assert run is not None
+        assert now.subtract(days=1) < run.run_after <= now
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"tables.maintain"}))
+def test_a_run_by_hand_of_any_date_has_all_its_tasks(bag: DagBag, dag_id: str) -> None:
+    """Airflow makes no task whose own dates, or its DAG's, leave the run's date out."""
+    dag = _scheduled(bag.dags[dag_id])
+    for limited in (dag, *dag.tasks):
+        assert (limited.start_date, limited.end_date) == (None, None)
+
+
+@pytest.mark.parametrize("dag_id", SPANS)
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (datetime(2013, 1, 1), datetime(2013, 3, 1)),
+        (datetime(2012, 11, 15), datetime(2013, 1, 1)),
+        (datetime(2013, 12, 1), datetime(2014, 3, 5)),
+    ],
+    ids=["within", "from before its start", "to after its end"],
+)
+def test_a_backfill_makes_a_run_for_each_interval_that_begins_between_its_dates(
+    bag: DagBag, dag_id: str, first: datetime, last: datetime
+) -> None:
+    dag = _scheduled(bag.dags[dag_id])
+    dates = pendulum.instance(first), pendulum.instance(last)
+    unlimited = IntervalTimetable(dag.timetable.summary, "UTC")
+    between, info = TimeRestriction(*dates, catchup=True), None
+    expected = []
+    while info := unlimited.next_dagrun_info_v2(last_dagrun_info=info, restriction=between):
+        expected.append(info)
+    assert expected
+    assert list(dag.iter_dagrun_infos_between(*dates)) == expected
+
+
+def _scheduled(dag: DAG) -> SerializedDAG:
+    """The DAG as Airflow's scheduler reads it from its database."""
+    return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))

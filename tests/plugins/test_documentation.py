@@ -11,6 +11,13 @@ def test_a_dataset_is_described_by_its_columns_and_rules(project: Project) -> No
     assert "50% of them stop the partition" in text
 
 
+def test_a_dataset_says_which_run_of_a_backfill_is_which_partition(project: Project) -> None:
+    spec = project.catalog.dataset("trips")
+    assert "it makes a run for each day that begins between them" in describe_dataset(spec)
+    berlin = describe_dataset(spec.model_copy(update={"timezone": "Europe/Berlin"}))
+    assert "the run dated 2023-12-31 23:00 UTC is 2024-01-01" in berlin
+
+
 def test_a_model_is_described_by_its_schedule_gates_and_governor(project: Project) -> None:
     model = project.catalog.model(MODEL)
     train = describe_train(model)

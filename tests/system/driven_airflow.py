@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from include.demo.airflow_api import ENDED, AirflowApi
@@ -10,9 +11,9 @@ from include.demo.airflow_api import ENDED, AirflowApi
 class DrivenAirflow(AirflowApi):
     """A running Airflow and a person who works with it."""
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
-        """Trigger a DAG by hand, without a logical date, and return the run when it has ended."""
-        body = {"logical_date": None, "conf": conf}
+    def trigger(self, dag_id: str, conf: dict[str, Any], dated: datetime | None = None) -> dict[str, Any]:
+        """Trigger a DAG by hand, with a logical date or without, and return the run when it has ended."""
+        body = {"logical_date": dated and dated.isoformat(), "conf": conf}
         run_id = self.send("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"]
         return self._ended_run(dag_id, run_id)
 

@@ -6,10 +6,14 @@ now, and published in its place: so no row is lost, and none appears twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.publishing import policy_hash, published_table, quarantine_table
+from include.lifecycle.data.types import faults
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.value import Value
 from include.lifecycle.steps import validate
 from include.lifecycle.store.lake import PARTITION
@@ -34,16 +38,19 @@ def quarantined_partitions(
     """The partitions with rows in quarantine, in order; of one name, or for one rule, when asked.
 
     A rule is named as the quarantine table does, or by the expectation alone. Raises Rejected for a
-    name that is no partition's.
+    name that is no partition's, and for one that neither the YAML nor quarantine has.
     """
     if partition is not None:
         calendar_of(spec).named(partition)
     rows = quarantine_table(spec.name, store).dataset()
     if rows is None:
+        _require_rule(spec, rule, ())
         return []
     published = published_table(spec.name, store)
     with connect() as db:
         db.register("quarantined", rows)
+        broken = db.execute("SELECT DISTINCT rule FROM quarantined").fetchall()
+        _require_rule(spec, rule, (name for (name,) in broken))
         found = db.execute(
             f"SELECT {PARTITION}, max(run_key) FROM quarantined "
             f"WHERE ($1 IS NULL OR {PARTITION} = $1) "
@@ -75,6 +82,29 @@ def plan_revalidation(spec: DatasetSpec, found: Quarantined, store: Store) -> Ca
             f"than {spec.name}.yaml names now; {again}"
         )
     return validate.plan(spec, found.partition, staged, before.inputs["suppressed"], store)
+
+
+def _require_rule(spec: DatasetSpec, rule: str | None, broken: Iterable[str]) -> None:
+    """Raise Rejected for a rule that is neither broken by a row in quarantine nor the YAML's."""
+    known = _with_stems(broken)
+    if rule is None or rule in known:
+        return
+    # Great Expectations takes seconds to import, and is needed only now.
+    from include.lifecycle.data.validation.suite import build_rules
+
+    kinds = {name: column.type for name, column in spec.published.items()}
+    references = (f"reference: {', '.join(item.columns)} in {item.dataset}" for item in spec.references)
+    known |= _with_stems([*(item.name for item in build_rules(spec)), *faults(spec, kinds), *references])
+    if rule not in known:
+        raise Rejected(
+            f"rule {rule!r} is neither in {spec.name}.yaml nor in its quarantine{nearest(rule, known)}"
+        )
+
+
+def _with_stems(rules: Iterable[str]) -> set[str]:
+    """Rules as the quarantine table names them, and by what stands before their columns."""
+    names = set(rules)
+    return names | {name.split(":")[0] for name in names}
 
 
 def _staged_for(spec: DatasetSpec) -> tuple[list[str], str | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from include.lifecycle.data.partitions import calendar_of
+from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, asked, is_asked_for, slot
 from mlops.hooks.connections import airflow_connection
@@ -21,9 +22,17 @@ if TYPE_CHECKING:
 
 
 def partition_of(context: Context, spec: DatasetSpec) -> str:
-    """The partition that a run is about: the form's, the data interval's, else the last full one."""
+    """The partition that a run is about: the form's, the data interval's, else the last full one.
+
+    Raises Rejected for a backfill with a partition: all its runs would ingest that one.
+    """
     calendar = calendar_of(spec)
     if (name := asked(context, "partition")) is not None:
+        if context["dag_run"].run_type == "backfill":
+            raise Rejected(
+                f"{spec.name}: each run of a backfill ingests the {spec.partition} of its own interval, but "
+                f"`partition` says {name!r}: leave it empty, or trigger {spec.name}.ingest for this one"
+            )
         return calendar.named(name).name
     start = context.get("data_interval_start")
     if start is None or start == context.get("data_interval_end"):
@@ -78,7 +87,7 @@ class ExtractOperator(StepOperator):
 
         spec = open_catalog().dataset(self.dataset)
         partition = self.partition or partition_of(context, spec)
-        self.over = published_table(self.dataset, store).publication(partition)
+        self.noted["over"] = published_table(self.dataset, store).publication(partition)
         return extract.plan(spec, partition, store, airflow_connection)
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
@@ -88,7 +97,7 @@ class ExtractOperator(StepOperator):
 
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """The partition, and which publication of it was the newest before its source was read."""
-        return {"partition": receipt.call.inputs["partition"], "over": self.over}
+        return {"partition": receipt.call.inputs["partition"], "over": self.noted["over"]}
 
 
 class ValidateOperator(StepOperator):
@@ -117,6 +126,8 @@ class ValidateOperator(StepOperator):
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Link the audit's page; say what will stop the partition, and what the audit warns of."""
         self.addresses[ValidationLink] = page_address(receipt.run_key, "gx_page")
+        for rule, rows in receipt.results["broken"].items():
+            self.log.info("quarantined %d rows: %s", rows, rule)
         for warning in receipt.results.get("warnings", ()):
             self.log.warning("the audit warns: %s", warning)
         if receipt.results["stop"]:

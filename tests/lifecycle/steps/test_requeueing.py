@@ -79,6 +79,48 @@ def test_where_nothing_was_ever_quarantined_nothing_is_found(project: Project) -
     assert _find(project) == []
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "expect_column_values_to_not_be_null",
+        "expect_column_values_to_not_be_null: at",
+        "type integer: stops",
+        "missing",
+    ],
+)
+def test_a_rule_that_no_row_in_quarantine_breaks_finds_nothing(quarantined: Project, rule: str) -> None:
+    assert _find(quarantined, rule=rule) == []
+
+
+def test_a_rule_that_went_from_the_yaml_still_finds_its_rows(quarantined: Project) -> None:
+    rule = f"{IN_SET}: {{column: city, value_set: [BER, MUC]}}"
+    quarantined.edit("datasets/trips.yaml", f"  - {rule}\n", "")
+    assert [item.partition for item in _find(quarantined, rule=f"{IN_SET}: city")] == list(DAYS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "hint"),
+    [
+        ("expect_column_values_to_be_in_sets", f"did you mean '{IN_SET}'"),
+        (f"{IN_SET}:city", f"did you mean '{IN_SET}: city'"),
+        ("nonsense", "known: expect_column_values_to_be_between, "),
+    ],
+)
+def test_a_rule_that_is_neither_in_the_yaml_nor_in_quarantine_is_rejected_with_the_nearest(
+    quarantined: Project, rule: str, hint: str
+) -> None:
+    with pytest.raises(
+        Rejected, match=f"rule '{rule}' is neither in trips.yaml nor in its quarantine; {hint}"
+    ):
+        _find(quarantined, rule=rule)
+
+
+def test_a_rule_is_looked_up_also_where_nothing_was_ever_quarantined(project: Project) -> None:
+    assert _find(project, rule=IN_SET) == []
+    with pytest.raises(Rejected, match="did you mean"):
+        _find(project, rule="expect_column_values_in_set")
+
+
 def test_a_mended_rule_brings_its_rows_back_and_no_row_is_lost_or_doubled(quarantined: Project) -> None:
     before = _published(quarantined)
     quarantined.edit("datasets/trips.yaml", *reversed(BROKEN))

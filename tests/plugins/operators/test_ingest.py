@@ -152,6 +152,18 @@ def test_a_partition_that_is_no_name_fails_without_a_retry(project: Project) -> 
         _ingest(day_of(3, partition="tomorrow"))
 
 
+@pytest.mark.parametrize("lookback", [0, 2])
+def test_a_backfill_with_one_partition_for_all_its_runs_fails_without_a_retry(
+    project: Project, lookback: int
+) -> None:
+    project.edit("datasets/trips.yaml", "partition: day", f"partition: day\nlookback: {lookback}")
+    context = day_of(3, run_type=DagRunType.BACKFILL, partition="2024-01-09")
+    listed = ListPartitionsOperator(task_id="partitions", dataset="trips")
+    extract = ExtractOperator(task_id="extract", dataset="trips")
+    with pytest.raises(AirflowFailException, match="'2024-01-09': leave it empty, or trigger"):
+        (listed if lookback else extract).execute(context)
+
+
 def test_a_store_that_does_not_answer_is_retried(project: Project) -> None:
     tiny.deliver(project, tiny.trips(3), "trips", "2024-01-03")
     (project.root / "store/calls").write_text("a file in the way")

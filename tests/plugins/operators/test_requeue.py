@@ -53,14 +53,23 @@ def test_a_mended_rule_brings_the_rows_back_and_tells_the_assets_readers(quarant
     ("asked", "sentence"),
     [
         ({"partition": "2024-01-04"}, "no row of 2024-01-04 is in quarantine"),
-        ({"rule": "expect_nothing"}, "no row is in quarantine that breaks 'expect_nothing'"),
+        (
+            {"rule": "expect_column_values_to_not_be_null"},
+            "no row is in quarantine that breaks 'expect_column_values_to_not_be_null'",
+        ),
     ],
 )
-def test_where_nothing_waits_the_run_is_skipped_with_a_sentence(
-    quarantined: Project, asked: dict[str, str], sentence: str
+def test_where_nothing_waits_the_run_is_skipped_and_the_log_says_why(
+    quarantined: Project, capsys: pytest.CaptureFixture[str], asked: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(AirflowSkipException, match=sentence):
         _select(**asked)
+    assert capsys.readouterr().out.count(f"skipped: trips: {sentence}") == 1
+
+
+def test_a_rule_that_is_no_name_fails_without_a_retry(quarantined: Project) -> None:
+    with pytest.raises(AirflowFailException, match="did you mean 'expect_column_values_to_be_in_set: city'"):
+        _select(rule="expect_column_values_to_be_in_set: citi")
 
 
 def test_a_partition_that_is_no_name_fails_without_a_retry(quarantined: Project) -> None:
