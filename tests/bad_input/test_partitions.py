@@ -17,7 +17,7 @@ def test_an_empty_partition_says_so_and_keeps_the_published_one(project: Project
     file = project.deliver(published, source.text_of(source.trips(published, rows=0)))
     with (
         project.unharmed(),
-        refused(Rejected, f"{file}: no rows", "leave the partition out", "deliver the file again"),
+        refused(Rejected, f"{file}: no rows", "write empty: publish in trips.yaml", "mend the source"),
     ):
         tasks.extract(published)
     project.deliver(published)

@@ -63,7 +63,7 @@ def test_delivered_files_fit_their_specs(landing: Path, tmp_path: Path) -> None:
         count = stage(spec, source.batches(), tmp_path / "staged.parquet").rows
         with open_rows(spec, tmp_path / "staged.parquet", tmp_path) as rows:
             parted = rows.part([], tmp_path / "good.parquet", tmp_path / "bad.parquet", "run")
-        assert (parted.good, parted.quarantined, parted.repeated) == (count, 0, 0)
+        assert (parted.good, parted.quarantined, parted.repeated) == (count, {}, 0)
 
 
 def test_users_ask_with_nothing_that_is_known_only_later() -> None:
