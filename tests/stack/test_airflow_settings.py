@@ -21,7 +21,7 @@ def test_the_projects_own_settings_can_be_imported(tmp_path: Path) -> None:
         ["airflow", "pools", "import"],
     ]
     connections = json.loads((tmp_path / "connections.json").read_text())
-    assert connections["perennial_store"] == {"conn_type": "aws"}
+    assert connections["perennial_store"] == {"conn_type": "generic"}
     assert connections["perennial_mlflow"]["port"] == 5000
     pools = json.loads((tmp_path / "pools.json").read_text())
     assert (pools["gpu"]["slots"], pools["gpu"]["include_deferred"]) == (1, True)
