@@ -15,9 +15,14 @@ from __future__ import annotations
 class LifecycleError(Exception):
     """Base of every error that is meant for the person who runs the lifecycle."""
 
+    exit_code = 1
+    """With which a process ends that runs one step."""
+
 
 class Transient(LifecycleError):
     """The outside world hiccuped; the same call may succeed later."""
+
+    exit_code = 75
 
 
 class Conflict(Transient):

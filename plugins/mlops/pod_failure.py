@@ -11,7 +11,7 @@ from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from mlops.pod_spec import CONTAINER
 
 _GONE = "its node was lost, drained, or needed for something more important"
-_LEFT_OUT = re.compile(r"^(Transient|Rejected): ", re.MULTILINE)
+_ERROR = re.compile(r"^(Transient|Rejected): ", re.MULTILINE)
 _UNREACHABLE = (
     "timeout",
     "too many requests",
@@ -20,8 +20,6 @@ _UNREACHABLE = (
     "bad gateway",
     "connection refused",
 )
-_REJECTED, _TRANSIENT = 1, 75
-"""Exit codes of `python -m include.lifecycle.steps`."""
 
 
 def why(pod: k8s.V1Pod | None, step: str, said: str = "") -> LifecycleError:
@@ -32,24 +30,22 @@ def why(pod: k8s.V1Pod | None, step: str, said: str = "") -> LifecycleError:
     if pod is None:
         return Transient(f"{step}: the pod is gone: {_GONE}; another one goes on from the last checkpoint")
     name = f"{step}: pod {pod.metadata.name}"
-    for find in (_of_whole_pod, _of_waiting, _of_ended):
-        if (found := find(pod, f"compute.{step}")) is not None:
-            kind, text = found
-            return kind(f"{name} {text}")
-    if _waits_for_node(pod):
-        return Transient(
-            f"{name} found no node in time ({_waits_for_node(pod)}); raise compute.{step}.patience"
-        )
+    needs = f"compute.{step}"
+    if found := _of_whole_pod(pod, needs) or _of_waiting(pod) or _of_ended(pod, needs):
+        kind, text = found
+        return kind(f"{name} {text}")
+    if waiting := _waits_for_node(pod):
+        return Transient(f"{name} found no node in time ({waiting}); raise {needs}.patience")
     return Transient(f"{name} did not do its work ({said or pod.status.phase})")
 
 
 _Found = tuple[type[LifecycleError], str] | None
 
 
-def _of_whole_pod(pod: k8s.V1Pod, compute: str) -> _Found:
+def _of_whole_pod(pod: k8s.V1Pod, needs: str) -> _Found:
     reason, message = pod.status.reason or "", pod.status.message or ""
     if reason == "DeadlineExceeded":
-        return Rejected, f"ran longer than it may; raise {compute}.deadline, then clear this task: it goes on"
+        return Rejected, f"ran longer than it may; raise {needs}.deadline, then clear this task: it goes on"
     if reason == "Evicted" and "exceed" in message and "limit" in message:
         return Rejected, f"was evicted: {message.strip()}; a step's files have less room than it needs"
     if reason in ("Evicted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "Shutdown"):
@@ -60,7 +56,7 @@ def _of_whole_pod(pod: k8s.V1Pod, compute: str) -> _Found:
     return None
 
 
-def _of_waiting(pod: k8s.V1Pod, compute: str) -> _Found:
+def _of_waiting(pod: k8s.V1Pod) -> _Found:
     for state in _states(pod):
         if state.waiting is None or state.waiting.reason in (None, "ContainerCreating", "PodInitializing"):
             continue
@@ -75,19 +71,19 @@ def _of_waiting(pod: k8s.V1Pod, compute: str) -> _Found:
     return None
 
 
-def _of_ended(pod: k8s.V1Pod, compute: str) -> _Found:
+def _of_ended(pod: k8s.V1Pod, needs: str) -> _Found:
     for state in _states(pod):
         if state.terminated is None:
             continue
         reason, code = state.terminated.reason or "", state.terminated.exit_code
         message = _last_words(state.terminated.message)
         if reason == "OOMKilled":
-            return Rejected, f"took more memory than it may; raise {compute}.memory, then clear this task"
+            return Rejected, f"took more memory than it may; raise {needs}.memory, then clear this task"
         if code == 0:
             return Transient, "says that it succeeded, and there is no receipt: nothing was done"
-        if code == _REJECTED:
+        if code == Rejected.exit_code:
             return Rejected, f"refuses: {message}"
-        if code == _TRANSIENT:
+        if code == Transient.exit_code:
             return Transient, f"could not go on: {message}"
         if code in (137, 143):
             return Transient, f"was killed (exit code {code}): another one goes on from the last checkpoint"
@@ -106,7 +102,7 @@ def _waits_for_node(pod: k8s.V1Pod) -> str:
 def _last_words(message: str | None) -> str:
     """The error that the step ended with, of the lines of its log that the pod kept."""
     text = (message or "it said nothing").strip()
-    begins = [found.start() for found in _LEFT_OUT.finditer(text)]
+    begins = [found.start() for found in _ERROR.finditer(text)]
     return text[begins[-1] :] if begins else text.splitlines()[-1]
 
 

@@ -14,9 +14,9 @@ from include.lifecycle.spec.compute import Compute
 from include.lifecycle.steps import train
 from include.lifecycle.store.receipts import Call, read_receipt, write_call
 from tests.docker.cluster import python_pod
+from tests.docker.deferral import Task, context_of, run_to_end
 from tests.docker.pods import Pods
 from tests.lifecycle.tiny import MODEL, midnight
-from tests.system.deferral import Task, context_of, run_to_end
 
 SMALL = {"cpu": 0.1, "memory": "1Gi", "deadline": "5m"}
 

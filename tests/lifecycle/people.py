@@ -13,7 +13,7 @@ import pytest
 
 from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.data.publishing import published_table
-from include.lifecycle.errors import Rejected
+from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.steps import extract, publish, validate
 from include.lifecycle.steps.running import run_step
@@ -138,3 +138,17 @@ def everything(store: Store) -> Iterator[tuple[str, str]]:
             if content[:4] == b"PAR1":
                 text += pq.read_table(io.BytesIO(content)).to_pandas().to_csv() + str(pq.read_metadata(file))
             yield str(file.relative_to(store.uri)), f"{file}\n{text}"
+
+
+class Dies(Store):
+    """A store that goes away after so many removals."""
+
+    def __init__(self, uri: str, after: int) -> None:
+        super().__init__(uri)
+        self.left = after
+
+    def remove(self, path: str) -> None:
+        if self.left == 0:
+            raise LifecycleError("the store went away")
+        self.left -= 1
+        super().remove(path)

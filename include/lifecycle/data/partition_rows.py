@@ -72,7 +72,7 @@ class PartitionRows:
         self._write_bad(bad, run_key)
         written = self._write_good(good, repeats=self._find_repeats())
         repeated = self.count - sum(quarantined.values()) - written
-        return Parted(written, quarantined, repeated, self._content(good))
+        return Parted(written, quarantined, repeated, self._content(good, written))
 
     def keep(self, name: str, found: pa.Table) -> None:
         """Keep rows as a table of this connection."""
@@ -130,13 +130,13 @@ class PartitionRows:
         ((written,),) = self.db.execute(f"COPY ({good}) TO {text(str(file))} {_PARQUET}").fetchall()
         return int(written)
 
-    def _content(self, good: Path) -> str:
+    def _content(self, good: Path, count: int) -> str:
         """sha256 over the columns, the number of rows and the sum of their hashes, which no order changes."""
         names = ", ".join(map(quoted, self.columns))
         ((total,),) = self.db.execute(
             f"SELECT sum(hash({names})::HUGEINT) FROM read_parquet({text(str(good))})"
         ).fetchall()
-        return sha256(canonical_json([list(self.columns.items()), str(total)]))
+        return sha256(canonical_json([list(self.columns.items()), count, str(total)]))
 
 
 @contextmanager

@@ -81,6 +81,11 @@ class Reference(Value):
     dataset: str
     severity: Severity = "quarantine"
 
+    @property
+    def rule(self) -> str:
+        """Its name, as quarantine names it."""
+        return f"reference: {', '.join(self.columns)} in {self.dataset}"
+
 
 class Validation(Value):
     """How a partition is validated."""

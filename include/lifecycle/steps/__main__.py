@@ -16,7 +16,6 @@ from include.lifecycle.steps.running import STEPS, Termination, run_step
 from include.lifecycle.store.objects import open_store
 from include.lifecycle.store.receipts import read_call
 
-_RETRY = 75
 _TERMINATION_LOG = Path("/dev/termination-log")
 _TERMINATION_LOG_SIZE = 2000
 
@@ -40,10 +39,10 @@ def main(arguments: list[str], termination: Termination | None = None) -> int:
         receipt, _ = run_step(read_call(run_key, store), store, termination=termination)
     except LifecycleError as error:
         _say(f"{type(error).__name__}: {error}")
-        return _RETRY if isinstance(error, Transient) else 1
+        return error.exit_code
     except _Terminated:
         _say("terminated: a retry begins this step again, or goes on from its checkpoint")
-        return _RETRY
+        return Transient.exit_code
     print(receipt.run_key)
     return 0
 

@@ -93,7 +93,7 @@ def _require_rule(spec: DatasetSpec, rule: str | None, broken: Iterable[str]) ->
     from include.lifecycle.data.validation.suite import build_rules
 
     kinds = {name: column.type for name, column in spec.published.items()}
-    references = (f"reference: {', '.join(item.columns)} in {item.dataset}" for item in spec.references)
+    references = (item.rule for item in spec.references)
     known |= _with_stems([*(item.name for item in build_rules(spec)), *faults(spec, kinds), *references])
     if rule not in known:
         raise Rejected(

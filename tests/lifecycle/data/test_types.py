@@ -4,6 +4,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from include.lifecycle.data.partition_rows import open_rows
 from include.lifecycle.data.types import arrow_schema
@@ -41,6 +43,24 @@ def test_text_gets_its_types(project: Project, tmp_path: Path) -> None:
         "express": True,
         "delay": None,
     }
+
+
+WORDS = (
+    st.text(max_size=6)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.datetimes().map(str)
+    | st.sampled_from(["", "NaN", "-inf", "epoch", "9007199254740993", "1e3", "0x10", "yes", "T", "24:00"])
+)
+
+
+@given(column=st.sampled_from(["distance", "stops", "express", "at"]), word=WORDS)
+@settings(max_examples=150)
+def test_no_text_is_lost_to_its_type_without_a_word(project: Project, column: str, word: str) -> None:
+    """What is cast and what is called faulty are two expressions, which must agree."""
+    rows, broken = _typed(project, project.root, **{column: word})
+    means_nothing = column == "distance" and word.strip().lower().lstrip("+-") == "nan"
+    assert bool(broken) == (bool(rows[column].isna().iloc[0]) and not means_nothing)
 
 
 @pytest.mark.parametrize(

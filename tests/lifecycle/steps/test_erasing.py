@@ -26,7 +26,7 @@ from include.lifecycle.store.forgetting import files_of
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import read_receipt
 from tests.lifecycle import people, tiny
-from tests.lifecycle.people import ADA, ADA_RIDES_FROM
+from tests.lifecycle.people import ADA, ADA_RIDES_FROM, Dies
 from tests.lifecycle.tiny import Project
 
 LAST_DAY = ADA_RIDES_FROM + 3
@@ -265,20 +265,6 @@ def test_erasing_again_changes_nothing(riders: World) -> None:
     assert {name for name, _ in people.everything(store)} - before == {
         store.list("erasures/trips/reports")[1]
     }
-
-
-class Dies(Store):
-    """A store that goes away after so many removals."""
-
-    def __init__(self, uri: str, after: int) -> None:
-        super().__init__(uri)
-        self.left = after
-
-    def remove(self, path: str) -> None:
-        if self.left == 0:
-            raise LifecycleError("the store went away")
-        self.left -= 1
-        super().remove(path)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 9, 14])

@@ -18,7 +18,7 @@ from include.lifecycle.steps.erasing import ErasureReport, erase
 from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.objects import Output, Store
 from tests.lifecycle import people, tiny
-from tests.lifecycle.people import ADA, KEY, NEXT_KEY, connections_with
+from tests.lifecycle.people import ADA, KEY, NEXT_KEY, Dies, connections_with
 from tests.lifecycle.tiny import Project
 
 DAY = "2024-01-10"
@@ -222,18 +222,6 @@ def test_what_comes_while_it_is_removed_is_removed_too(private: Project) -> None
     assert _holding(store, *_pseudonyms()) == []
 
 
-class Dies(Store):
-    """A store that goes away after so many removals."""
-
-    left = 0
-
-    def remove(self, path: str) -> None:
-        if self.left == 0:
-            raise LifecycleError("the store went away")
-        self.left -= 1
-        super().remove(path)
-
-
 @pytest.mark.parametrize("after", [0, 1, 4, 8, 9])
 def test_the_report_of_a_run_that_was_resumed_counts_everything(
     private: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -244,8 +232,7 @@ def test_the_report_of_a_run_that_was_resumed_counts_everything(
     other = tiny.copy_of(private.root, tmp_path / "other", monkeypatch)
     whole = _erase(other.store)
     tiny.enter(private.root, monkeypatch)
-    dying = Dies(private.store.uri)
-    dying.left = after
+    dying = Dies(private.store.uri, after)
     with pytest.raises(LifecycleError, match="went away"):
         _erase(dying)
     assert _erase(private.store).model_dump(exclude={"at"}) == whole.model_dump(exclude={"at"})
@@ -258,9 +245,8 @@ def test_the_report_of_a_run_that_was_resumed_counts_everything(
 
 def test_receipts_go_before_the_objects_that_they_name(private: Project) -> None:
     people.ingest(private, people.rides(NUMBER), DAY)
-    dying = Dies(private.store.uri)
+    dying = Dies(private.store.uri, 1)
     objects = private.store.list("objects")
-    dying.left = 1
     with pytest.raises(LifecycleError, match="went away"):
         _erase(dying)
     assert private.store.list("objects") == objects

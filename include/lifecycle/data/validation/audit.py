@@ -61,16 +61,12 @@ def judge_quarantine(
     bad = sum(quarantined.values())
     share = bad / rows if rows else 0.0
     if share > spec.quarantine.max_share:
+        rules = ", ".join(f"{rule}: {count}" for rule, count in quarantined.items())
         return (
-            f"{bad} of {rows} rows ({share:.1%}) break a rule ({said(quarantined)}); "
+            f"{bad} of {rows} rows ({share:.1%}) break a rule ({rules}); "
             f"quarantine.max_share allows {spec.quarantine.max_share:.1%}"
         )
     return None
-
-
-def said(quarantined: Mapping[str, int]) -> str:
-    """Which rules were broken by how many rows, for people."""
-    return ", ".join(f"{rule}: {rows}" for rule, rows in quarantined.items())
 
 
 def _judge(

@@ -135,11 +135,10 @@ def judge_references(
         lost = _lost(rows, f"lost_{place}", reference, pins[reference.dataset], store)
         if not lost:
             continue
-        rule = f"reference: {', '.join(reference.columns)} in {reference.dataset}"
         if reference.severity == "quarantine":
-            broken.append(Broken(rule, f"_row IN (SELECT _row FROM lost_{place})"))
+            broken.append(Broken(reference.rule, f"_row IN (SELECT _row FROM lost_{place})"))
         else:
-            findings.append(Finding(reference.severity, f"{rule} ({lost} of {rows.count} rows)"))
+            findings.append(Finding(reference.severity, f"{reference.rule} ({lost} of {rows.count} rows)"))
     return broken, findings
 
 
