@@ -46,7 +46,7 @@ def image() -> str:
     """
     if "PERENNIAL_BUILD_IMAGE" not in os.environ:
         pytest.skip("PERENNIAL_BUILD_IMAGE names no builder of images")
-    tag = "perennial-trainer:test"
+    tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
     command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-5000:]
