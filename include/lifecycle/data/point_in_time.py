@@ -49,13 +49,15 @@ def read_rows(
     as_of: datetime,
     since: datetime | None = None,
     grouped_by: Sequence[tuple[str, str]] = (),
+    share: tuple[int, int] = (0, 1),
 ) -> pd.DataFrame:
     """Rows whose label had matured at `as_of`, oldest first.
 
     Columns: `_key` (str), `_event_time` (UTC), the model's inputs, `_label` (0.0 or 1.0); with
     `grouped_by`, pairs of dataset and column, also `_group`: how many of these rows share the row's
     values there; how many people, where the model's rows name a subject (those without one are one).
-    Rows without a label are left out.
+    Rows without a label are left out. Of a `share`, the n-th of so many, only the rows come whose hash
+    falls to it; every row is in one share.
     """
     rows = datasets[model.rows]
     mature = label_known_after(model, rows)
@@ -74,9 +76,10 @@ def read_rows(
             counted = "DISTINCT _subject"
         there = ", ".join(item.rpartition(" AS ")[2] for item in more)
         what = f"* EXCLUDE ({there}), count({counted}) OVER (PARTITION BY {', '.join(shared)}) AS {GROUP}"
+        ours = "true" if share == (0, 1) else f"hash({KEY}, epoch_us({EVENT_TIME})) % {share[1]} = {share[0]}"
         found: pd.DataFrame = db.sql(
-            f"SELECT {what if shared else '*'} FROM ({_select(model, datasets, *more)} WHERE {where}) "
-            f"WHERE {LABEL} IS NOT NULL ORDER BY {EVENT_TIME}, {KEY}"
+            f"SELECT * FROM (SELECT {what if shared else '*'} FROM ({_select(model, datasets, *more)} "
+            f"WHERE {where}) WHERE {LABEL} IS NOT NULL) WHERE {ours} ORDER BY {EVENT_TIME}, {KEY}"
         ).df()
     return found
 

@@ -18,6 +18,7 @@ from xgboost.core import XGBoostError
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.checkpoints import Checkpoints, NoCheckpoints, fit_in_segments
+from include.lifecycle.model.workers import Communicator, SharedCheckpoints, losing_no_worker
 from include.lifecycle.spec.model import Training, parameters_of
 from include.lifecycle.spec.profile import open_profile
 
@@ -63,33 +64,36 @@ def train(
     features: pd.DataFrame,
     end: datetime,
     checkpoints: Checkpoints | None = None,
+    workers: Communicator | None = None,
 ) -> Trained:
     """Fit, choose the number of trees, score the gate, refit on all rows known.
 
     `rows` has `_key`, `_event_time`, `_label`; `features` the same rows' features; `end` is the
     newest event time whose label could be known. What `checkpoints` have of the three fits is not
-    grown again, and the version is the same. Raises Rejected when there is nothing to learn, and
-    what `checkpoints` raise.
+    grown again, and the version is the same. Of several `workers` each has its share of the rows, and of
+    the gate's scores; the trees are the same for all. Raises Rejected when there is nothing to learn,
+    Transient when a worker is lost, and what `checkpoints` raise.
     """
-    checkpoints = checkpoints or NoCheckpoints()
+    workers = workers or Communicator()
+    checkpoints = SharedCheckpoints(checkpoints or NoCheckpoints(), workers)
     spans = Spans.before(end, training)
     fit, stop = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
     gate = ~stop
     stop &= ~fit
-    _require_rows(rows[LABEL], {"fit": fit, "stop": stop, "gate": gate}, training)
+    _require_rows(rows[LABEL], {"fit": fit, "stop": stop, "gate": gate}, training, workers)
 
     label = rows[LABEL]
-    with _people_can_read_errors():
+    with _people_can_read_errors(), losing_no_worker():
         later = features[stop], label[stop]
         chosen = _fitted(
-            "choosing", training, training.max_trees, features[fit], label[fit], checkpoints, later
+            "choosing", training, training.max_trees, features[fit], label[fit], checkpoints, workers, later
         )
         trees = max(int(chosen.named_steps["classify"].best_iteration) + 1, training.min_trees)
-        unseen = _fitted("gate", training, trees, features[~gate], label[~gate], checkpoints)
+        unseen = _fitted("gate", training, trees, features[~gate], label[~gate], checkpoints, workers)
         scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
             score=unseen.predict_proba(features[gate])[:, 1].astype(float)
         )
-        final = _fitted("final", training, trees, features, label, checkpoints)
+        final = _fitted("final", training, trees, features, label, checkpoints, workers)
     return Trained(final, trees, scored.reset_index(drop=True))
 
 
@@ -126,12 +130,13 @@ def _fitted(
     features: pd.DataFrame,
     label: pd.Series,
     checkpoints: Checkpoints,
+    workers: Communicator,
     stop: tuple[pd.DataFrame, pd.Series] | None = None,
 ) -> Pipeline:
     """The pipeline of a fit; with `stop`, a later span's features and labels, it may end early."""
     pipeline = build_pipeline(training, features, trees)
     encode, classify = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
-    encoded = encode.fit_transform(features)
+    encoded = encode.fit(workers.vocabulary(features)).transform(features)
     later = None if stop is None else (encode.transform(stop[0]), stop[1])
     fit_in_segments(fit, classify, training, encoded, label, checkpoints, later)
     _leave_gpu(classify)
@@ -144,19 +149,22 @@ def _leave_gpu(classifier: XGBClassifier) -> None:
     classifier.get_booster().set_param({"device": "cpu"})
 
 
-def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Training) -> None:
+def _require_rows(
+    label: pd.Series, spans: dict[str, pd.Series], training: Training, workers: Communicator
+) -> None:
+    share = "" if workers.size == 1 else f" in the share of one of {workers.size} workers (use fewer)"
     for name, mask in spans.items():
         if not mask.any():
             raise Rejected(
-                f"training: the {name} span has no rows with a matured label; ingest more partitions, "
+                f"training: the {name} span has no rows with a matured label{share}; ingest more partitions, "
                 f"or shorten training.stop ({_days(training.stop)}) and training.gate "
                 f"({_days(training.gate)})"
             )
     for name in ("fit", "gate"):
         if label[spans[name]].nunique() < 2:
             raise Rejected(
-                f"training: every label of the {name} span is {label[spans[name]].iloc[0]:g}, and it needs "
-                "both labels: check label.column and label.at_least, or lengthen training.gate"
+                f"training: every label of the {name} span is {label[spans[name]].iloc[0]:g}{share}, and it "
+                "needs both labels: check label.column and label.at_least, or lengthen training.gate"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field
 
 from include.lifecycle.spec.quantities import Bytes, Duration
 from include.lifecycle.spec.value import Value
@@ -29,6 +29,9 @@ class Compute(Value):
     """What the pod is promised and may use; a step that takes more is killed."""
     gpu: int = Field(default=0, ge=0)
     """GPUs (`nvidia.com/gpu`). With one XGBoost trains on it, and on nothing else."""
+    workers: int = Field(default=1, ge=1)
+    """Processes that train together, each on its share of the rows and with all of the above; in a cluster
+    each is a pod."""
     image: str = "trainer"
     """The image's name in the profile."""
     node_selector: dict[str, str] = {}
@@ -42,3 +45,16 @@ class Compute(Value):
     """How long the pod may wait for a node, before the task gives up and tries again."""
     deadline: Duration = timedelta(hours=12)
     """How long the pod may run."""
+
+
+def _only_training_is_shared(needs: dict[str, Compute]) -> dict[str, Compute]:
+    for step, compute in needs.items():
+        if step != "train" and compute.workers > 1:
+            raise ValueError(
+                f"{step}.workers: only `train` is done by several workers; give {step} more cpu or memory"
+            )
+    return needs
+
+
+SharedTraining = AfterValidator(_only_training_is_shared)
+"""Refuses several workers for any other step."""

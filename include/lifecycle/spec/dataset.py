@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from include.lifecycle.spec.compute import Compute
+from include.lifecycle.spec.compute import Compute, SharedTraining
 from include.lifecycle.spec.nearest import require_column
 from include.lifecycle.spec.privacy import Drop, Generalise, Privacy, Pseudonym, Treatment
 from include.lifecycle.spec.quantities import Duration, TimeZone
@@ -135,7 +135,9 @@ class DatasetSpec(Value):
     """A partition in which the source has no rows at all: an error, or published without rows."""
     privacy: Privacy | None = None
     """Policy on personal data; needed as soon as a column is a pseudonym."""
-    compute: dict[Literal["extract", "validate", "publish"], Compute] = Field(default={}, exclude=True)
+    compute: Annotated[dict[Literal["extract", "validate", "publish"], Compute], SharedTraining] = Field(
+        default={}, exclude=True
+    )
     """What each step needs of a machine; no part of what is computed."""
 
     @model_validator(mode="after")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from include.lifecycle.spec.compute import Compute
+from include.lifecycle.spec.compute import Compute, SharedTraining
 from include.lifecycle.spec.dataset import Identifier
 from include.lifecycle.spec.quantities import Cron, Duration
 from include.lifecycle.spec.value import Value
@@ -159,8 +159,8 @@ class ModelSpec(Value):
     gates: tuple[Gate, ...] = ()
     monitoring: Monitoring = Monitoring()
     governor: Governor = Governor()
-    compute: dict[Literal["train", "evaluate", "register", "measure"], Compute] = Field(
-        default={}, exclude=True
+    compute: Annotated[dict[Literal["train", "evaluate", "register", "measure"], Compute], SharedTraining] = (
+        Field(default={}, exclude=True)
     )
     """What each step needs of a machine; no part of what is computed."""
 

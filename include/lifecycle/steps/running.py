@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +15,18 @@ import duckdb
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.steps.together import needs_more_processes, run_together
 from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkpoints
 from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
-from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
+from include.lifecycle.store.receipts import (
+    Call,
+    Receipt,
+    find_receipt,
+    read_receipt,
+    write_call,
+    write_receipt,
+)
 
 STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
 
@@ -51,15 +59,19 @@ class Work:
     termination: Termination = field(default_factory=Termination)
     checkpoints: StoredCheckpoints | None = None
     """Set by a step that can go on where another process was stopped; removed after the receipt."""
+    until_receipt: ExitStack = field(default_factory=ExitStack)
+    """What a step enters here lasts until the receipt is written."""
+    leads: bool = True
+    """Whether this process writes the receipt; otherwise it helps one that does."""
     outputs: dict[str, Output] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
-    def keep(self, name: str, content: bytes | Path) -> Output:
-        """Store an output under a name of the receipt."""
-        kept = self.store.keep_file(content) if isinstance(content, Path) else self.store.keep(content)
-        self.outputs[name] = kept
-        return kept
+    def keep(self, name: str, content: bytes | Path) -> None:
+        """Store an output under a name of the receipt, where this process writes that."""
+        if self.leads:
+            kept = self.store.keep_file(content) if isinstance(content, Path) else self.store.keep(content)
+            self.outputs[name] = kept
 
 
 def run_step(
@@ -84,19 +96,26 @@ def run_step(
             "the image is older or newer than the call: deploy the same one everywhere"
         )
     write_call(call, store)
+    termination = termination or Termination()
+    if needs_more_processes(call):
+        run_together(call, store, lambda: termination.told)
+        return read_receipt(call.run_key, store), False
     started = datetime.now(UTC)
-    with _scratch_folder(call.step) as folder:
-        work = Work(call, store, folder, connections, termination or Termination())
-        _step(call.step)(work)
-    receipt = Receipt(
-        call=call,
-        outputs=work.outputs,
-        counts=work.counts,
-        results=work.results,
-        started=started,
-        commit=git_commit(),
-    )
-    receipt = write_receipt(receipt, store)
+    with ExitStack() as until_receipt:
+        with _scratch_folder(call.step) as folder:
+            work = Work(call, store, folder, connections, termination, until_receipt=until_receipt)
+            _step(call.step)(work)
+        receipt = Receipt(
+            call=call,
+            outputs=work.outputs,
+            counts=work.counts,
+            results=work.results,
+            started=started,
+            commit=git_commit(),
+        )
+        receipt = write_receipt(receipt, store) if work.leads else receipt
+    if not work.leads:
+        return read_receipt(call.run_key, store), True
     if work.checkpoints is not None:
         with suppress(LifecycleError):  # the step is done; what is left is the janitor's
             remove_checkpoints(call.run_key, store)

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import pandas as pd
 
-from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions, read_rows
+from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL, pin_versions, read_rows
 from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
@@ -17,6 +17,7 @@ from include.lifecycle.model.features import compute_features, input_types, load
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import on_device, train
+from include.lifecycle.model.workers import Communicator, joined
 from include.lifecycle.monitor.drift import describe
 from include.lifecycle.spec.catalog import Catalog, label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -25,6 +26,7 @@ from include.lifecycle.spec.quantities import parse_duration
 from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.running import Work
+from include.lifecycle.steps.together import workers_of
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call
@@ -60,10 +62,11 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
     features = store.keep(catalog.features_path(model).read_bytes())
     needs = model.compute.get("train")
     device = {"device": "cuda"} if needs is not None and needs.gpu else {}
+    workers = {"workers": needs.workers} if needs is not None and needs.workers > 1 else {}
     return Call(
         step="train",
         spec=specs,
-        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device},
+        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device, **workers},
         as_of=as_of,
         code=code_hash("train"),
         seed=model.training.seed,
@@ -92,19 +95,24 @@ def run(work: Work) -> None:
     model = ModelSpec.model_validate(work.call.spec["model"])
     datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
-    rows, found = _rows(work, model, datasets)
+    workers = work.until_receipt.enter_context(joined(work.call.run_key, work.store, workers_of(work.call)))
+    work.leads = workers.leads
+    rows, found = _rows(work, model, datasets, workers)
     end = work.call.as_of - label_known_after(model, datasets[model.rows])
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
     features = compute_features(code, rows, inputs, model.features_file)
     work.checkpoints = StoredCheckpoints(
-        work.call.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
+        work.call.run_key,
+        work.store,
+        model.training.checkpoint,
+        lambda: any(workers.total(work.termination.told)),
     )
     device = work.call.inputs.get("device")
     training = on_device(model.training, device)
     try:
         with work.termination.awaiting(), GpuWatch() if device else nullcontext() as watch:
-            trained = train(training, rows, features, end, work.checkpoints)
+            trained = train(training, rows, features, end, work.checkpoints, workers)
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
 
@@ -118,28 +126,32 @@ def run(work: Work) -> None:
     )
     for file in package:
         work.keep(file.name, file)
-    trained.gate.to_parquet(work.folder / "gate.parquet")
+    gate = workers.gather(trained.gate)
+    if workers.size > 1:
+        gate = gate.sort_values([EVENT_TIME, KEY], ignore_index=True)
+    gate.to_parquet(work.folder / "gate.parquet")
     work.keep("gate", work.folder / "gate.parquet")
     privacy = privacy_of(datasets, found)
     lookback = parse_duration(work.call.spec["lookback"])
-    _keep_references(work, rows[EVENT_TIME], features, lookback, private=bool(privacy))
+    _keep_references(work, workers, rows[EVENT_TIME], features, lookback, private=bool(privacy))
     _keep_example(work, rows[list(model.inputs)], private=bool(privacy))
-    work.counts |= {"rows": len(rows), "gate_rows": len(trained.gate)}
+    count, positives = workers.total(len(rows), rows[LABEL].sum())
+    work.counts |= {"rows": int(count), "gate_rows": len(gate)}
     if found is not None:
-        work.counts |= {"rows_in": len(rows) + found.suppressed, "suppressed": found.suppressed}
+        work.counts |= {"rows_in": int(count) + found.suppressed, "suppressed": found.suppressed}
     work.results |= {
         "trees": trained.trees,
-        "base_rate": float(rows[LABEL].mean()),
-        "newest_event": rows[EVENT_TIME].max().isoformat(),
+        "base_rate": positives / count,
+        "newest_event": workers.gather(rows[[EVENT_TIME]].tail(1))[EVENT_TIME].max().isoformat(),
         **({"privacy": privacy} if privacy else {}),
         **({"gpu": watch.use.model_dump()} if watch else {}),
     }
 
 
 def _rows(
-    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]
+    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec], workers: Communicator
 ) -> tuple[pd.DataFrame, Anonymous | None]:
-    """The training set, small groups left out where quasi-identifiers are named; never empty."""
+    """A worker's share of the training set, small groups left out where quasi-identifiers are named."""
     as_of, history = work.call.as_of, model.training.history
     quasi = quasi_identifiers(datasets)
     rows = read_rows(
@@ -150,6 +162,7 @@ def _rows(
         as_of=as_of,
         since=None if history is None else as_of - history,
         grouped_by=quasi,
+        share=(workers.rank, workers.size),
     )
     if rows.empty:
         raise Rejected(
@@ -164,18 +177,28 @@ def _rows(
             f"{model.name}: every row shares its quasi-identifiers with too few others; generalise "
             f"{', '.join(column for _, column in quasi)} more in the dataset's YAML"
         )
-    return found.rows, found
+    sizes = workers.gather(pd.DataFrame({"suppressed": [found.suppressed], "smallest": [found.smallest]}))
+    return found.rows, Anonymous(found.rows, int(sizes["suppressed"].sum()), int(sizes["smallest"].min()))
 
 
 def _keep_references(
-    work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta, *, private: bool
+    work: Work,
+    workers: Communicator,
+    event_time: pd.Series,
+    features: pd.DataFrame,
+    lookback: timedelta,
+    *,
+    private: bool,
 ) -> None:
     """The reference and the sample; of private data the sample's columns are shuffled apart, since
     reports compare them one by one and nobody's row need stay."""
-    references = describe(features, event_time, lookback)
-    document = {name: item.model_dump(mode="json") for name, item in references.items()}
+    moments, document = workers.gather(event_time.to_frame())[EVENT_TIME], {}
+    for name in features:  # one at a time: no worker has room for all rows
+        (reference,) = describe(workers.gather(features[[name]]), moments, lookback).values()
+        document[str(name)] = reference.model_dump(mode="json")
     work.keep("reference", canonical_json(document))
-    sample = features.sample(n=min(SAMPLE_ROWS, len(features)), random_state=work.call.seed)
+    drawn = min(SAMPLE_ROWS // workers.size, len(features))
+    sample = workers.gather(features.sample(n=drawn, random_state=work.call.seed))
     if private:
         for place, name in enumerate(sample):
             sample[name] = sample[name].sample(frac=1, random_state=work.call.seed + place).to_numpy()
