@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import Any
@@ -19,17 +18,7 @@ from tests.docker.pods import Pods
 from tests.lifecycle.tiny import MODEL, midnight
 
 SMALL = {"cpu": 0.1, "memory": "1Gi", "deadline": "5m"}
-
-
-@pytest.fixture(autouse=True)
-def profile(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The profile of the cluster's namespace, and the connections that Airflow would have."""
-    images = {"trainer": pods.image, "lost": "perennial-trainer:nowhere"}
-    where = {"namespace": pods.cluster.namespace, "images": images}
-    (pods.project.specs / "profiles/pods.yaml").write_text(json.dumps({"kubernetes": where}))
-    monkeypatch.setenv("PERENNIAL_PROFILE", "pods")
-    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", '{"conn_type": "kubernetes"}')
-    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_STORE", '{"conn_type": "generic"}')
+pytestmark = pytest.mark.usefixtures("profile")
 
 
 def _training(pods: Pods, day: int, **needs: Any) -> Call:

@@ -96,14 +96,20 @@ def run_step(
             "the image is older or newer than the call: deploy the same one everywhere"
         )
     write_call(call, store)
-    termination = termination or Termination()
     if needs_more_processes(call):
-        run_together(call, store, lambda: termination.told)
+        run_together(call, store)
         return read_receipt(call.run_key, store), False
     started = datetime.now(UTC)
     with ExitStack() as until_receipt:
         with _scratch_folder(call.step) as folder:
-            work = Work(call, store, folder, connections, termination, until_receipt=until_receipt)
+            work = Work(
+                call,
+                store,
+                folder,
+                connections,
+                termination or Termination(),
+                until_receipt=until_receipt,
+            )
             _step(call.step)(work)
         receipt = Receipt(
             call=call,

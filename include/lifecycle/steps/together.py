@@ -8,11 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import IO
 
-from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.store.meeting import ADDRESS, RANK
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call
@@ -32,25 +31,22 @@ def needs_more_processes(call: Call) -> bool:
     return workers_of(call) > 1 and RANK not in os.environ
 
 
-def run_together(call: Call, store: Store, told_to_end: Callable[[], bool]) -> None:
-    """Run every worker of a call as a process, until all have ended.
+def run_together(call: Call, store: Store) -> None:
+    """Run every worker of a call as a process, until all have ended; one that fails ends the others.
 
-    Raises Rejected or Transient, in the words of the worker that failed first.
+    Raises Rejected or Transient, in the words of the worker that says most.
     """
     with ExitStack() as leaving:
         said = [leaving.enter_context(tempfile.TemporaryFile("w+")) for _ in range(workers_of(call))]
         workers = [_start(call, store, rank, file) for rank, file in enumerate(said)]
         leaving.callback(_end, workers)
-        while (running := [worker for worker in workers if worker.poll() is None]) and not told_to_end():
-            if any(worker.returncode for worker in workers if worker not in running):
-                break
+        while None in (codes := [worker.poll() for worker in workers]) and not any(codes):
             time.sleep(0.05)
         _end(workers)
-        failed = [(worker, file) for worker, file in zip(workers, said, strict=True) if worker.returncode]
-        for worker, file in sorted(failed, key=lambda pair: pair[0].returncode != Rejected.exit_code):
-            file.seek(0)
-            kind = Rejected if worker.returncode == Rejected.exit_code else Transient
-            raise kind(_last_words(file.read()) or f"{call.step}: a worker was killed ({worker.returncode})")
+        failed = [(rank, worker.returncode) for rank, worker in enumerate(workers) if worker.returncode]
+        if failed:
+            rank, code = min(failed, key=lambda item: (item[1] != Rejected.exit_code, item[1] == 75))
+            raise _why(call.step, rank, code, said[rank])
 
 
 def _start(call: Call, store: Store, rank: int, said: IO[str]) -> subprocess.Popen[str]:
@@ -61,9 +57,12 @@ def _start(call: Call, store: Store, rank: int, said: IO[str]) -> subprocess.Pop
         ADDRESS: "127.0.0.1",
     }
     options = {key.upper(): value for key, value in store.options.items()}
-    command = [sys.executable, "-m", "include.lifecycle.steps"]
     return subprocess.Popen(
-        command, env={**os.environ, **options, **told}, stdout=said, stderr=said, text=True
+        [sys.executable, "-m", "include.lifecycle.steps"],
+        env={**os.environ, **options, **told},
+        stdout=said,
+        stderr=said,
+        text=True,
     )
 
 
@@ -80,6 +79,14 @@ def _end(workers: list[subprocess.Popen[str]]) -> None:
             worker.wait()
 
 
-def _last_words(said: str) -> str:
-    begins = [found.end() for found in _ERROR.finditer(said)]
-    return said[begins[-1] :].strip() if begins else "\n".join(said.splitlines()[-5:])
+def _why(step: str, rank: int, code: int, said: IO[str]) -> LifecycleError:
+    said.seek(0)
+    text = said.read()
+    begins = [found.end() for found in _ERROR.finditer(text)]
+    if code in (Rejected.exit_code, Transient.exit_code) and begins:
+        return (Rejected if code == Rejected.exit_code else Transient)(text[begins[-1] :].strip())
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    said_last = " | ".join(text.splitlines()[-3:])
+    return Transient(
+        f"{step}: worker {rank} ended {how}; another try goes on from the last checkpoint ({said_last})"
+    )

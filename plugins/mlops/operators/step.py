@@ -21,6 +21,7 @@ from mlops.links import AddressLink
 if TYPE_CHECKING:
     from include.lifecycle.store.objects import Store
     from include.lifecycle.store.receipts import Call, Receipt
+    from mlops.operators.job import StepJob
     from mlops.operators.pod import StepPodOperator
 
 
@@ -68,7 +69,7 @@ class StepOperator(LifecycleOperator):
         self.compute = compute or Compute()
         self.noted: dict[str, Any] = {}
         """What `plan` found out and `summary` needs; it lasts while the task is deferred."""
-        self._pod: StepPodOperator | None = None
+        self._pod: StepPodOperator | StepJob | None = None
 
     @abstractmethod
     def plan(self, context: Context, store: Store) -> Call:
@@ -92,7 +93,7 @@ class StepOperator(LifecycleOperator):
             return self._proven(context, call, store, lambda: self._in_pod(call).finish(context, event))
 
     def on_kill(self) -> None:
-        """End the pod with the task."""
+        """End the pod, or the pods, with the task."""
         if self._pod is not None:
             self._pod.on_kill()
 
@@ -119,11 +120,16 @@ class StepOperator(LifecycleOperator):
         write_call(call, store)
         return self._in_pod(call).start(context)
 
-    def _in_pod(self, call: Call) -> StepPodOperator:
+    def _in_pod(self, call: Call) -> StepPodOperator | StepJob:
         # Kubernetes' client takes a second to import, which nobody needs to parse a DAG.
+        from include.lifecycle.steps.together import workers_of
+        from mlops.operators.job import StepJob
         from mlops.operators.pod import StepPodOperator
 
         timeout = self.execution_timeout
+        if workers_of(call) > 1:
+            self._pod = StepJob(call.run_key, self.compute, timeout)
+            return self._pod
         self._pod = StepPodOperator(
             task_id=self.task_id, run_key=call.run_key, compute=self.compute, execution_timeout=timeout
         )

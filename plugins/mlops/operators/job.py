@@ -1,0 +1,118 @@
+"""Runs a recorded call by several workers, the pods of one Job; done when the call's receipt proves it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cached_property
+from logging import getLogger
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.sdk.exceptions import TaskDeferred
+from kubernetes.client import models as k8s
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from include.lifecycle.errors import Transient
+from include.lifecycle.spec.compute import Compute
+from include.lifecycle.spec.profile import Kubernetes, open_profile
+from include.lifecycle.store.receipts import Receipt, find_receipt, read_call
+from mlops.business_time import Context
+from mlops.hooks.store import StoreHook
+from mlops.job_spec import job_of
+from mlops.job_state import is_over, why_not
+from mlops.pod_spec import subject_of
+from mlops.triggers.job import JobTrigger
+
+log = getLogger(__name__)
+_REMOVAL = 90
+"""Seconds that a Job which has ended may take to be removed, its pods included."""
+
+
+class StepJob:
+    """The Job of a call, which is in the cluster at most once, whoever starts it."""
+
+    def __init__(self, run_key: str, compute: Compute, timeout: timedelta | None = None) -> None:
+        self.run_key, self.compute, self.timeout = run_key, compute, timeout
+        self.cluster = open_profile().kubernetes or Kubernetes()
+        self.store = StoreHook().get_conn()
+        self.call = read_call(run_key, self.store)
+
+    def start(self, context: Context) -> Receipt:
+        """The receipt if it is there; otherwise raises TaskDeferred, to go on with `finish`."""
+        if (receipt := find_receipt(self.run_key, self.store)) is not None:
+            return receipt
+        with self._cluster_answers():
+            self._get_or_create(self._job(context["ti"].try_number))
+        raise TaskDeferred(trigger=self._trigger(), method_name="resume", timeout=self.timeout)
+
+    def finish(self, context: Context, event: dict[str, Any]) -> Receipt:
+        """The receipt that the Job left; raises Transient or Rejected, by what became of its pods."""
+        if (receipt := find_receipt(self.run_key, self.store)) is not None:
+            return receipt
+        with self._cluster_answers():
+            job = self._found()
+            pods = self._hook.core_v1_client.list_namespaced_pod(
+                self.cluster.namespace, label_selector=f"job-name={self._name}"
+            )
+            error = why_not(job, pods.items, self.call.step)
+            self.on_kill()
+        raise error
+
+    def on_kill(self) -> None:
+        """End the Job and its pods, where there are any."""
+        with suppress(ApiException):
+            self._hook.batch_v1_client.delete_namespaced_job(
+                self._name, self.cluster.namespace, propagation_policy="Foreground"
+            )
+
+    def _get_or_create(self, job: k8s.V1Job) -> None:
+        deadline = time.monotonic() + _REMOVAL
+        while time.monotonic() < deadline:
+            try:
+                self._hook.batch_v1_client.create_namespaced_job(self.cluster.namespace, job)
+                return
+            except ApiException as error:
+                if error.status != 409:
+                    raise
+            found = self._found()
+            if not is_over(found):
+                log.info("Job %s runs this call already: waiting for it", self._name)
+                return
+            self.on_kill()
+            time.sleep(1)
+        raise Transient(f"{self.call.step}: Job {self._name} has ended, and is still there")
+
+    def _found(self) -> k8s.V1Job | None:
+        try:
+            return self._hook.batch_v1_client.read_namespaced_job(self._name, self.cluster.namespace)
+        except ApiException as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def _job(self, attempt: int) -> k8s.V1Job:
+        return job_of(self.call, subject_of(self.call, self.store), self.compute, self.cluster, attempt)
+
+    def _trigger(self) -> JobTrigger:
+        patience, startup = self.compute.patience.total_seconds(), self.cluster.startup.total_seconds()
+        return JobTrigger(self._name, self.cluster.namespace, self.cluster.connection, patience, startup)
+
+    @cached_property
+    def _name(self) -> str:
+        return str(self._job(attempt=1).metadata.name)
+
+    @cached_property
+    def _hook(self) -> KubernetesHook:
+        return KubernetesHook(conn_id=self.cluster.connection)
+
+    @contextmanager
+    def _cluster_answers(self) -> Iterator[None]:
+        try:
+            yield
+        except (ApiException, HTTPError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise Transient(f"{self.call.step}: the cluster does not answer ({reason})") from error
