@@ -58,7 +58,7 @@ def test_three_workers_on_two_nodes_lose_one_go_on_and_learn_as_well_as_one_mach
 
     def lose_one(trigger: Any) -> None:
         folder = f"checkpoints/{call.run_key}/gate"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not [path for path in pods.project.store.list(f"checkpoints/{call.run_key}") if folder in path]:
             assert time.monotonic() < deadline, pods.of(call)
             time.sleep(0.2)

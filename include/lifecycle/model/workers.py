@@ -1,15 +1,16 @@
 """What do the other workers of a training know? They share rows, and grow the same trees together.
 
 Each holds a share of the rows; XGBoost adds their histograms up in its collective. The worker of rank 0
-leads: it runs the tracker, by which the others find each other, and alone writes what is kept.
+leads: it alone writes what is kept, and all sums go by it. XGBoost's other communicator, Rabit, connects
+every two workers, by the addresses that it sees; behind an address that is translated between nodes they
+never meet.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -18,17 +19,16 @@ import pandas as pd
 import pyarrow as pa
 from xgboost import collective
 from xgboost.core import XGBoostError
-from xgboost.tracker import RabitTracker
+from xgboost.federated import FederatedTracker
 
 from include.lifecycle.errors import Transient
 from include.lifecycle.model.checkpoints import Checkpoints
-from include.lifecycle.store.meeting import ADDRESS, RANK, leave_address, read_address
+from include.lifecycle.model.lifelines import Lifelines, await_others, connect, listen
+from include.lifecycle.store.meeting import ADDRESS, RANK, Address, leave_address, read_address
 from include.lifecycle.store.objects import Store
 
 _PATIENCE = timedelta(minutes=10)
 """How long a worker waits for the others before it ends, to be started again."""
-_SILENCE = timedelta(minutes=5)
-"""A worker that says nothing for so long is lost; one that was killed is noticed at once."""
 
 
 class Communicator:
@@ -113,31 +113,27 @@ class SharedCheckpoints:
 def joined(run_key: str, store: Store, size: int) -> Iterator[Communicator]:
     """This process as one of the workers of a run, who find each other by the store.
 
-    All leave together: when the block of the one that leads has ended, and theirs. Raises Transient when
-    they do not find each other, or one is lost.
+    All leave together, when the block of each has ended. Raises Transient when they do not find each other,
+    or one is lost; where XGBoost waits for the lost one, the process ends as if it had.
     """
     if size == 1:
         yield Communicator()
         return
-    rank, tracker = int(os.environ[RANK]), None
+    rank = int(os.environ[RANK])
+    address, lifelines = _lead(run_key, store, size) if rank == 0 else _follow(run_key, store)
     try:
-        if rank == 0:
-            tracker = RabitTracker(n_workers=size, host_ip=os.environ[ADDRESS], sortby="task")
-            tracker.start()
-            leave_address(
-                run_key, f"{os.environ[ADDRESS]} {tracker.worker_args()['dmlc_tracker_port']}", store
-            )
-        _join(rank, lambda: read_address(run_key, store))
-        workers = _Collective(rank, size)
-        yield workers
-        workers.all_gather(b"")
+        collective.init(
+            dmlc_communicator="federated",
+            federated_server_address=f"{address.host}:{address.tracker}",
+            federated_world_size=size,
+            federated_rank=rank,
+        )
+        yield _Collective(rank, size)
+        lifelines.leave(leads=rank == 0)
     finally:
-        # What is left behind half-way makes the interpreter crash at its end.
-        with suppress(XGBoostError):
+        lifelines.forget()
+        with suppress(XGBoostError):  # the interpreter would crash at its end
             collective.finalize()
-        if tracker is not None:
-            with suppress(XGBoostError):
-                tracker.free()
 
 
 @contextmanager
@@ -152,27 +148,20 @@ def losing_no_worker() -> Iterator[None]:
         raise Transient(f"training: another worker was lost ({reason}); all go on together") from error
 
 
-def _join(rank: int, find: Callable[[], str | None]) -> None:
-    """Enter the collective with the rank as name, by which the tracker orders the workers."""
-    deadline = time.monotonic() + _PATIENCE.total_seconds()
-    while True:
-        try:
-            if (address := find()) is not None:
-                host, port = address.split()
-                return collective.init(
-                    dmlc_communicator="rabit",
-                    dmlc_tracker_uri=host,
-                    dmlc_tracker_port=int(port),
-                    dmlc_task_id=f"{rank:06}",
-                    dmlc_timeout=int(_SILENCE.total_seconds()),
-                    dmlc_retry=1,
-                )
-        except XGBoostError as error:
-            if time.monotonic() > deadline:
-                raise Transient(f"training: worker {rank} did not find the others: {error}") from error
-        if time.monotonic() > deadline:
-            raise Transient(f"training: worker {rank} waited {_PATIENCE} for the first one to begin")
-        time.sleep(0.2)
+def _lead(run_key: str, store: Store, size: int) -> tuple[Address, Lifelines]:
+    with listen() as free:
+        port = free.getsockname()[1]
+    tracker = FederatedTracker(n_workers=size, port=port, secure=False)
+    tracker.start()
+    del tracker.handle  # freeing it would wait for ever; it goes with the process
+    listener = listen()
+    address = Address(host=os.environ[ADDRESS], tracker=port, lifeline=listener.getsockname()[1])
+    leave_address(run_key, address, store)
+    return address, await_others(listener, size - 1, _PATIENCE.total_seconds())
+
+
+def _follow(run_key: str, store: Store) -> tuple[Address, Lifelines]:
+    return connect(lambda: read_address(run_key, store), _PATIENCE.total_seconds())
 
 
 def _bytes(rows: pd.DataFrame) -> bytes:

@@ -37,8 +37,9 @@ def run_together(call: Call, store: Store) -> None:
     Raises Rejected or Transient, in the words of the worker that says most.
     """
     with ExitStack() as leaving:
+        scratch = leaving.enter_context(tempfile.TemporaryDirectory(prefix="workers-"))
         said = [leaving.enter_context(tempfile.TemporaryFile("w+")) for _ in range(workers_of(call))]
-        workers = [_start(call, store, rank, file) for rank, file in enumerate(said)]
+        workers = [_start(call, store, rank, file, scratch) for rank, file in enumerate(said)]
         leaving.callback(_end, workers)
         while None in (codes := [worker.poll() for worker in workers]) and not any(codes):
             time.sleep(0.05)
@@ -49,12 +50,13 @@ def run_together(call: Call, store: Store) -> None:
             raise _why(call.step, rank, code, said[rank])
 
 
-def _start(call: Call, store: Store, rank: int, said: IO[str]) -> subprocess.Popen[str]:
+def _start(call: Call, store: Store, rank: int, said: IO[str], scratch: str) -> subprocess.Popen[str]:
     told = {
         "PERENNIAL_CALL": call.run_key,
         "PERENNIAL_STORE": store.uri,
         RANK: str(rank),
         ADDRESS: "127.0.0.1",
+        "TMPDIR": scratch,  # a worker that is killed leaves what it has there
     }
     options = {key.upper(): value for key, value in store.options.items()}
     return subprocess.Popen(

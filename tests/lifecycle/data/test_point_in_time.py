@@ -221,3 +221,19 @@ def test_what_is_known_only_later_changes_no_feature(
         features.append(_features_of(model, catalog, store))
     assert len(features[0]) > 0
     pd.testing.assert_frame_equal(features[0], features[1])
+
+
+def test_every_row_is_in_one_of_the_shares_and_they_are_about_as_large(world: Project) -> None:
+    whole = _read(world, midnight(22))
+    shares = [_read(world, midnight(22), share=(number, 3)) for number in range(3)]
+    together = pd.concat(shares).sort_values([EVENT_TIME, KEY], ignore_index=True)
+    pd.testing.assert_frame_equal(together, whole)
+    assert min(map(len, shares)) > 0.8 * len(whole) / 3
+    pd.testing.assert_frame_equal(shares[1], _read(world, midnight(22), share=(1, 3)))
+
+
+def test_a_group_is_counted_over_all_shares(world: Project) -> None:
+    grouped = {"grouped_by": [("trips", "city")]}
+    whole = _read(world, midnight(22), **grouped).set_index(KEY)["_group"]
+    share = _read(world, midnight(22), share=(0, 3), **grouped).set_index(KEY)["_group"]
+    assert share.to_dict() == whole[share.index].to_dict()

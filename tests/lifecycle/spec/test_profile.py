@@ -5,6 +5,7 @@ from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.model import Training
 from include.lifecycle.spec.profile import Kubernetes, open_profile
+from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project
 
 
@@ -56,3 +57,11 @@ def test_sizes_are_written_as_in_kubernetes(text: str, size: int) -> None:
 def test_the_device_is_a_matter_of_compute() -> None:
     with pytest.raises(ValidationError, match=r"parameters.device: .*compute: \{train: \{gpu: 1\}\}"):
         Training(parameters={"device": "cuda"})
+
+
+def test_only_a_training_is_done_by_several_workers(project: Project) -> None:
+    project.edit("models/late.yaml", "training:", "compute: {train: {workers: 3}}\ntraining:")
+    assert project.catalog.model(tiny.MODEL).compute["train"].workers == 3
+    project.edit("models/late.yaml", "{train: {workers: 3}}", "{evaluate: {workers: 2}}")
+    with pytest.raises(SpecError, match=r"late\.yaml.*evaluate\.workers: only `train` is done by several"):
+        project.catalog.model(tiny.MODEL)
