@@ -13,6 +13,7 @@ from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.model import Training
 from include.lifecycle.steps import train
 from include.lifecycle.steps.running import run_step
+from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, read_receipt, write_call
 from tests.docker.deferral import Task, context_of, run_to_end
 from tests.docker.pods import Pods
@@ -25,10 +26,10 @@ pytestmark = pytest.mark.usefixtures("profile")
 
 
 def _training(pods: Pods, day: int, **inputs: Any) -> Call:
-    """The training as of a day, recorded; with a checkpoint after each 20 trees."""
+    """The training as of a day, recorded; with a checkpoint after each 10 trees."""
     project = pods.project
     model = project.catalog.model(MODEL)
-    learned = {"max_trees": 200, "min_trees": 200, "segment": 20, "checkpoint": "0s"}
+    learned = {"max_trees": 60, "min_trees": 60, "segment": 10, "checkpoint": "0s"}
     often = Training.model_validate(model.training.model_dump() | learned)
     call = train.plan(
         model.model_copy(update={"training": often}), project.catalog, midnight(day), project.store
@@ -39,10 +40,16 @@ def _training(pods: Pods, day: int, **inputs: Any) -> Call:
 
 
 def _operator(call: Call) -> Any:
-    from mlops.operators.train import TrainOperator
+    from mlops.operators.step import StepOperator
 
-    needs = Compute.model_validate({"cpu": 0.1, "memory": "1Gi", "deadline": "5m", "workers": WORKERS})
-    return TrainOperator(task_id="train", model=MODEL, planned={"run_key": call.run_key}, compute=needs)
+    class RunCall(StepOperator):
+        """Runs a call that is recorded."""
+
+        def plan(self, context: Any, store: Store) -> Call:
+            return call
+
+    needs = Compute.model_validate({"cpu": 0.5, "memory": "1Gi", "deadline": "5m", "workers": WORKERS})
+    return RunCall(task_id="train", compute=needs)
 
 
 def _job_of(pods: Pods, call: Call) -> list[dict[str, Any]]:

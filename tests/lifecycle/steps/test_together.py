@@ -24,7 +24,7 @@ from include.lifecycle.store.receipts import Call, Receipt, find_receipt, read_r
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import MODEL, Project, midnight
 
-LONG = "max_trees: 200\n  segment: 20\n  checkpoint: 0s"
+LONG = "max_trees: 100\n  segment: 10\n  checkpoint: 0s"
 
 
 def plan(world: Project) -> Call:
@@ -39,7 +39,7 @@ def plan(world: Project) -> Call:
 def long(world: Project) -> Call:
     """One that takes a few seconds, and draws."""
     world.edit("models/late.yaml", "max_trees: 30", LONG)
-    world.edit("models/late.yaml", "min_trees: 5", "min_trees: 200")
+    world.edit("models/late.yaml", "min_trees: 5", "min_trees: 100")
     world.edit("models/late.yaml", "max_depth: 3", "max_depth: 3, subsample: 0.5, colsample_bynode: 0.5")
     return plan(world)
 
