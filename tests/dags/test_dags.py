@@ -31,13 +31,14 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("pandas", "xgboost", "sklearn", "mlflow", "great_expectations", "evidently", "duckdb", "deltalake")
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "tables", "broken_specs"):
+for name in ("datasets", "models", "tables", "cleaning", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
 CATALOG = Catalog(ROOT / "include")
 DAG_IDS = {
     "tables.maintain",
+    "perennial.clean",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in ("train", "release", "monitor")),
 }
