@@ -48,6 +48,12 @@ class Cluster:
         created: dict[str, Any] = json.loads(given)
         return created
 
+    def share(self, secret: str, environment: dict[str, str]) -> None:
+        """Make a Secret, or write it anew."""
+        metadata = {"name": secret}
+        document = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": environment}
+        self.kubectl("apply", "--filename=-", given=document)
+
     def run(self, pod: dict[str, Any]) -> tuple[int, str]:
         """Create a pod and wait until it ended; its exit code and its last words: what it wrote to
         /dev/termination-log, or else the end of its log, as long as its node keeps that."""
