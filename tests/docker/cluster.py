@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -81,6 +82,19 @@ def deployed(namespace: str, folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def built_image() -> str:
+    """Build the trainer image of what is here, and load it into the cluster; its tag.
+
+    PERENNIAL_BUILD_IMAGE is the command that does both; it gets the tag, the context and the Dockerfile.
+    PERENNIAL_TEST_IMAGE is the tag, for checkouts that share a cluster.
+    """
+    tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
+    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-5000:]
+    return tag
 
 
 def step_pod(image: str, run_key: str = "") -> dict[str, Any]:

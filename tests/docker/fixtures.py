@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.cluster import ROOT, Cluster, deployed
+from tests.docker.cluster import Cluster, built_image, deployed
 
 
 @pytest.fixture(scope="session")
@@ -24,18 +23,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The tag of the trainer image, built of what is here and loaded into the cluster.
-
-    PERENNIAL_BUILD_IMAGE is the command that does both; it gets the tag, the context and the Dockerfile.
-    PERENNIAL_TEST_IMAGE is the tag, for checkouts that share a cluster.
-    """
+    """The tag of the trainer image, built of what is here and loaded into the cluster."""
     if "PERENNIAL_BUILD_IMAGE" not in os.environ:
         pytest.skip("PERENNIAL_BUILD_IMAGE names no builder of images")
-    tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
-    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr[-5000:]
-    return tag
+    return built_image()
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,20 @@ import copy
 import json
 import os
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
+
+from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt, write_call
 from tests.docker.cluster import Cluster, step_pod
+from tests.docker.mlflow_server import mlflow_server
+from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project
 
 _PATIENCE = 300
@@ -28,6 +37,20 @@ def pod_environment(store: str, endpoint: str, **more: str) -> dict[str, str]:
     """What the Secret `perennial-store` says: where a step finds things, and the store's credentials."""
     credentials = {name: os.environ[name] for name in _OF_THE_STORE}
     return {"PERENNIAL_STORE": store, "AWS_ENDPOINT_URL": endpoint, **more, **credentials}
+
+
+@contextmanager
+def running_pods(cluster: Cluster, image: str, endpoint: str, folder: Path) -> Iterator[Pods]:
+    """A project with 24 published days on S3, and an MLflow; the environment is the project's meanwhile."""
+    store = Store(f"s3://lake/test-{uuid.uuid4().hex}")
+    with (
+        pytest.MonkeyPatch.context() as env,
+        mlflow_server(folder, str(urlsplit(endpoint).hostname)) as mlflow,
+    ):
+        project = tiny.make_project(folder / "project", env, store)
+        tiny.put_days(project, 1, 24)
+        cluster.share("perennial-store", pod_environment(store.uri, endpoint, MLFLOW_TRACKING_URI=mlflow))
+        yield Pods(cluster, image, project)
 
 
 class Pods:

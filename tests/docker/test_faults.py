@@ -23,14 +23,19 @@ from tests.system.restarting import restarting_airflow
 from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, Nodes, World, running_world
 
 pytestmark = pytest.mark.stack
+_SOONER = {"TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60, "ORPHANED_TASKS_CHECK_INTERVAL": 20}
+"""Seconds after which Airflow misses a task or a scheduler; by default five minutes."""
 FAULTS = int(os.environ.get("PERENNIAL_FAULTS") or 30)
 
 
 @pytest.fixture(scope="module")
 def world(cluster: Cluster, image: str, pod_endpoint: str) -> Iterator[World]:
     """A system whose steps run as pods, and whose Airflow comes back when a part of it dies."""
-    with running_world(Nodes(cluster, image, pod_endpoint), restarting_airflow) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as env:
+        for name, seconds in _SOONER.items():
+            env.setenv(f"AIRFLOW__SCHEDULER__{name}", str(seconds))
+        with running_world(Nodes(cluster, image, pod_endpoint), restarting_airflow) as running:
+            yield running
 
 
 def test_with_steps_as_pods_the_demo_reaches_its_second_champion(world: World) -> None:
