@@ -5,7 +5,6 @@ Airflow's `dag_id` of the run being started limits the work to that one model.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import (
@@ -27,6 +26,7 @@ from mlops.operators.train import (
     RegisterOperator,
     TrainOperator,
 )
+from mlops.retrying import RETRYING
 from mlops.timetable import SpanTimetable
 
 from include.lifecycle.errors import SpecError
@@ -51,7 +51,7 @@ def common(model: ModelSpec) -> dict[str, Any]:
         "description": model.description,
         "catchup": False,
         "max_active_runs": 1,
-        "default_args": {"owner": model.owner, "retries": 2, "retry_delay": timedelta(seconds=10)},
+        "default_args": {"owner": model.owner, **RETRYING},
     }
 
 

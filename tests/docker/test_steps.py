@@ -45,7 +45,7 @@ def test_a_partition_is_extracted_with_a_named_connection_then_validated_and_pub
     source = f'{{type: object_store, connection: landing, uri: "{bucket.uri}/{{partition:%Y-%m-%d}}.csv"}}'
     project.edit("datasets/trips.yaml", '{type: files, path: "trips/{partition:%Y-%m-%d}.csv"}', source)
     monkeypatch.setenv("AIRFLOW_CONN_LANDING", _landing(os.environ["AWS_ENDPOINT_URL"]))
-    pods.share("perennial-connections", {"AIRFLOW_CONN_LANDING": _landing(pod_endpoint)})
+    pods.cluster.share("perennial-connections", {"AIRFLOW_CONN_LANDING": _landing(pod_endpoint)})
 
     spec = project.catalog.dataset("trips")
     extracted = pods.run(extract.plan(spec, day, project.store), "perennial-connections")
