@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 from airflow.sdk import DAG, CronTriggerTimetable
 from mlops.documentation import CLEANING
 from mlops.operators.clean import CleanClusterOperator, CleanStoreOperator
+from mlops.retrying import RETRYING
 
 with DAG(
     "perennial.clean",
     description="Removes what killed processes, lost pods and given up tasks left behind",
     doc_md=CLEANING,
     schedule=CronTriggerTimetable("17 * * * *", timezone="UTC"),
-    start_date=datetime.fromisoformat("2024-01-01T00:00:00Z"),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,
     tags={"clean"},
-    default_args={"owner": "data", "retries": 2, "retry_delay": timedelta(seconds=10)},
+    default_args={"owner": "data", **RETRYING},
 ) as clean:
     CleanClusterOperator(
         task_id="cluster",

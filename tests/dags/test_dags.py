@@ -100,6 +100,11 @@ def test_ingest_and_monitoring_have_a_data_interval_to_backfill(bag: DagBag) -> 
             assert isinstance(bag.dags[dag_id].timetable, SpanTimetable)
 
 
+def test_nobody_need_switch_the_cleaning_on(bag: DagBag) -> None:
+    assert bag.dags["perennial.clean"].is_paused_upon_creation is False
+    assert _scheduled(bag.dags["perennial.clean"]).next_dagrun_info(last_automated_run_info=None)
+
+
 def test_trainings_share_a_pool_of_one(bag: DagBag) -> None:
     assert {bag.dags[f"{name}.train"].get_task("train").pool for name in CATALOG.model_names()} == {
         "training"
@@ -131,6 +136,7 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
     assert f"{project.specs}/datasets/cracked.yaml: " in error
     assert f"{project.specs}/models/torn.yaml: " in error
     assert set(found.dags) == {
+        "perennial.clean",
         "tables.maintain",
         *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
         *(f"late.{verb}" for verb in ("train", "release", "monitor")),
@@ -144,7 +150,7 @@ def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
     (project.specs / "datasets/sky.yaml").write_text("nonsense: 1")
     found = _parse(project.specs, monkeypatch)
     assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
-    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain"}
+    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain", "perennial.clean"}
 
 
 def test_days_of_a_time_zone_begin_at_its_midnight_also_when_clocks_change(

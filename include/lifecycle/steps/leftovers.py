@@ -15,7 +15,7 @@ from include.lifecycle.spec.value import Value
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import is_damaged, receipt_path
 
-_DATA = {"objects", "checkpoints", "tables", "quarantine"}
+_DATA = {"objects", "checkpoints", "tables", "quarantine", "landing"}
 """Folders whose files name no output. Everything else may, whoever wrote it and whatever it is."""
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _READERS = 16
