@@ -65,16 +65,17 @@ class Reproduction(Value):
 
 @dataclass
 class _Again(Work):
-    """A training done again: its outputs are hashed and stored nowhere; its checkpoints are the
-    reproduction's, so that those of the training itself are never adopted."""
+    """A training done again."""
 
     reproduction: str = ""
 
     @property
     def run_key(self) -> str:
+        """The reproduction's: what the training itself left half-done is not adopted."""
         return self.reproduction
 
     def keep(self, name: str, content: bytes | Path) -> Output:
+        """What would be stored: it is hashed alone."""
         self.outputs[name] = Output.of(content)
         return self.outputs[name]
 
