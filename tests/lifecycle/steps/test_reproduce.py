@@ -155,7 +155,9 @@ def test_data_that_were_published_again_as_they_were_give_the_same_bytes(world: 
 @pytest.mark.usefixtures("version")
 def test_other_rows_at_the_pinned_version_are_named_with_their_partition(world: Project) -> None:
     begin_table_anew(world, other_rows_on=3)
+    before = stored(world)
     found = reproduce(world, ask(world))
+    assert stored(world) == before, "the bytes that differ are stored nowhere"
     assert {item.split(":")[0] for item in found.differing} >= {"booster.ubj", "gate"}
     assert found.differences == ("trips has other rows at the pinned version, in 2024-01-03",)
     assert "what differs between then and now:\n  trips has other rows" in str(found)
