@@ -1,7 +1,9 @@
-"""``python -m include.lifecycle check`` checks every spec; ``schema`` writes the JSON Schemas."""
+"""``python -m include.lifecycle check`` checks every spec; ``schema`` writes the JSON Schemas;
+``reproduce`` trains a version again and compares bytes."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -41,13 +43,42 @@ def _check_model(catalog: Catalog, name: str) -> None:
     load_feature_code(path.read_bytes(), str(path))
 
 
+def reproduce(arguments: list[str]) -> int:
+    """Train a version again; exit code 0 when all bytes are the same, 1 when they differ or it cannot be
+    done, 75 when it may be done later."""
+    from include.lifecycle.steps import reproduce as step
+    from include.lifecycle.steps.provenance import this_machine
+    from include.lifecycle.steps.running import run_step
+    from include.lifecycle.store.objects import open_store
+
+    parser = argparse.ArgumentParser("python -m include.lifecycle reproduce")
+    parser.add_argument("model")
+    parser.add_argument("version")
+    parser.add_argument("--threads", type=int, help="default: as many as it was trained on")
+    asked = parser.parse_args(arguments)
+    try:
+        store = open_store()
+        call = step.plan(asked.model, asked.version, store, occasion=this_machine(), threads=asked.threads)
+        if changed := step.changed_code(call, store):
+            print(changed, file=sys.stderr)
+        receipt, adopted = run_step(call, store)
+    except LifecycleError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    found = step.Reproduction.model_validate(receipt.results["reproduction"])
+    print(f"{found}\nfound on {receipt.ended:%Y-%m-%d %H:%M} UTC, on this machine" if adopted else found)
+    return 0 if found.identical else 1
+
+
 def main(arguments: list[str]) -> int:
     """Exit code 0 when all is well, 1 with the mistakes on stderr, 2 for an unknown command."""
+    if arguments[:1] == ["reproduce"]:
+        return reproduce(arguments[1:])
     if arguments == ["schema"]:
         write_schemas()
         return 0
     if arguments != ["check"]:
-        print("usage: python -m include.lifecycle {check|schema}", file=sys.stderr)
+        print("usage: python -m include.lifecycle {check|schema|reproduce MODEL VERSION}", file=sys.stderr)
         return 2
     mistakes = check()
     for mistake in mistakes:

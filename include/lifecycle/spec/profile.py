@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,8 @@ from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.quantities import Bytes, Duration
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
+
+_THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 class Kubernetes(Value):
@@ -54,11 +59,24 @@ def open_profile() -> Profile:
     """The profile that PERENNIAL_PROFILE names (default `local`); raises SpecError for a bad one.
 
     PERENNIAL_THREADS and PERENNIAL_MEMORY (bytes) come before what it says: a pod is told its limits so.
+    Inside `on_threads` that number comes before both.
     """
     name = os.environ.get("PERENNIAL_PROFILE") or "local"
     profile = _read_once(open_catalog().root / "profiles" / f"{name}.yaml")
     told = {limit: os.environ.get(f"PERENNIAL_{limit.upper()}") for limit in ("threads", "memory")}
-    return profile.model_copy(update={limit: int(value) for limit, value in told.items() if value})
+    limits = {limit: int(value) for limit, value in told.items() if value}
+    count = _THREADS.get()
+    return profile.model_copy(update=limits if count is None else {**limits, "threads": count})
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Whatever its block runs takes that many threads."""
+    before = _THREADS.set(count)
+    try:
+        yield
+    finally:
+        _THREADS.reset(before)
 
 
 @cache

@@ -14,7 +14,7 @@ from include.lifecycle.store.objects import Store, object_path
 from include.lifecycle.store.receipts import Receipt, all_receipts, amend_receipt, receipt_path
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_TRAINING = ("train", "evaluate", "register", "measure")
+_TRAINING = ("train", "evaluate", "register", "measure", "reproduce")
 
 
 @dataclass(frozen=True)

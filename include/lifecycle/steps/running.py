@@ -20,7 +20,7 @@ from include.lifecycle.store.connections import Connections, environment_connect
 from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 
-STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
+STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure", "reproduce")
 
 
 @dataclass
@@ -54,6 +54,11 @@ class Work:
     outputs: dict[str, Output] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def run_key(self) -> str:
+        """Under which what is half-done is kept."""
+        return self.call.run_key
 
     def keep(self, name: str, content: bytes | Path) -> Output:
         """Store an output under a name of the receipt."""

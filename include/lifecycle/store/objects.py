@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import obstore
 from obstore.exceptions import (
@@ -27,6 +28,15 @@ class Output(Value):
 
     sha256: str
     size: int
+
+    @classmethod
+    def of(cls, content: bytes | Path) -> Self:
+        """What some bytes, or a file's, are named; the file is not read into memory."""
+        if isinstance(content, bytes):
+            return cls(sha256=sha256(content), size=len(content))
+        with content.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return cls(sha256=digest, size=content.stat().st_size)
 
 
 class Store:
@@ -98,7 +108,7 @@ class Store:
 
     def keep(self, content: bytes) -> Output:
         """Store bytes under their sha256; an object of that name with other bytes is mended."""
-        output = Output(sha256=sha256(content), size=len(content))
+        output = Output.of(content)
         path = object_path(output.sha256)
         if not self.put_if_absent(path, content) and not self.is_intact(output):
             self.replace(path, content)
@@ -106,12 +116,10 @@ class Store:
 
     def keep_file(self, file: Path) -> Output:
         """Store a file under its sha256, without reading it into memory; mends as `keep` does."""
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        output = Output(sha256=digest, size=file.stat().st_size)
+        output = Output.of(file)
         if not self.is_intact(output):
             with self._writing(str(file)):
-                obstore.put(self._objects, object_path(digest), file)
+                obstore.put(self._objects, object_path(output.sha256), file)
         return output
 
     def copy_in(self, file: Path, path: str, what: str) -> None:

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.model import Training
-from include.lifecycle.spec.profile import Kubernetes, open_profile
+from include.lifecycle.spec.profile import Kubernetes, on_threads, open_profile
 from tests.lifecycle.tiny import Project
 
 
@@ -30,6 +30,18 @@ def test_a_pod_is_told_its_limits_by_its_environment(
     monkeypatch.setenv("PERENNIAL_THREADS", "6")
     monkeypatch.setenv("PERENNIAL_MEMORY", str(8 << 30))
     assert (open_profile().threads, open_profile().memory) == (6, 8 << 30)
+
+
+def test_a_block_has_the_threads_that_it_names_whatever_the_environment_says(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERENNIAL_THREADS", "6")
+    with on_threads(2):
+        assert (open_profile().threads, open_profile().memory) == (2, 1 << 30)
+        with on_threads(3):
+            assert open_profile().threads == 3
+        assert open_profile().threads == 2
+    assert open_profile().threads == 6
 
 
 def test_the_profile_says_whether_steps_run_as_pods(
