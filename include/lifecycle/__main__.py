@@ -1,4 +1,5 @@
-"""``python -m include.lifecycle check`` checks every spec; ``schema`` writes the JSON Schemas."""
+"""``python -m include.lifecycle check`` checks every spec; ``schema`` writes the JSON Schemas;
+``costs`` prints what each model, or the one named, used and cost per month."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from include.lifecycle.errors import LifecycleError
+from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.spec.catalog import Catalog, open_catalog
+from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.profile import open_profile
 from include.lifecycle.spec.schema import stale_schemas, write_schemas
 
@@ -28,6 +30,15 @@ def check() -> list[str]:
     return list(dict.fromkeys(broken))
 
 
+def _said(command: Callable[[], None]) -> int:
+    try:
+        command()
+    except LifecycleError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
 def _check_dataset(catalog: Catalog, name: str) -> None:
     from include.lifecycle.data.validation.suite import build_rules
 
@@ -41,13 +52,30 @@ def _check_model(catalog: Catalog, name: str) -> None:
     load_feature_code(path.read_bytes(), str(path))
 
 
+def costs(models: list[str]) -> None:
+    """Print the totals per month of these models, or of all; raises Rejected for one without a ledger."""
+    from include.lifecycle.release.costs import table_of_months
+    from include.lifecycle.release.state import fold
+    from include.lifecycle.store.ledger import Ledger, models_of
+    from include.lifecycle.store.objects import open_store
+
+    store = open_store()
+    known = models_of(store)
+    for model in models or known:
+        if model not in known:
+            raise Rejected(f"no ledger of {model!r} in {store.uri}{nearest(model, known)}")
+        print(f"{model}\n{table_of_months(fold(Ledger(store, model).entries()).usage)}\n")
+
+
 def main(arguments: list[str]) -> int:
     """Exit code 0 when all is well, 1 with the mistakes on stderr, 2 for an unknown command."""
+    if arguments[:1] == ["costs"]:
+        return _said(partial(costs, arguments[1:]))
     if arguments == ["schema"]:
         write_schemas()
         return 0
     if arguments != ["check"]:
-        print("usage: python -m include.lifecycle {check|schema}", file=sys.stderr)
+        print("usage: python -m include.lifecycle {check|schema|costs [MODEL]}", file=sys.stderr)
         return 2
     mistakes = check()
     for mistake in mistakes:
