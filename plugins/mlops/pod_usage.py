@@ -51,13 +51,15 @@ def _usage(began: datetime, ended: datetime, promised: Iterable[Mapping[str, str
 
 
 def _span(pod: k8s.V1Pod, now: datetime) -> tuple[datetime, datetime] | None:
+    accepted = pod.status.start_time
     for state in states_of(pod):
         if state.running is not None:
             return state.running.started_at, now
         if state.terminated is not None and state.terminated.started_at is not None:
-            return state.terminated.started_at, state.terminated.finished_at or now
+            # Of a container that could not be started Kubernetes says that it began in 1970.
+            return max(state.terminated.started_at, accepted), state.terminated.finished_at or now
     # A node that evicts a pod may forget its containers: then what the pod itself says must do.
-    if pod.status.phase in ("Succeeded", "Failed") and pod.status.start_time is not None:
+    if pod.status.phase in ("Succeeded", "Failed") and accepted is not None:
         changes = [item.last_transition_time for item in pod.status.conditions or ()]
-        return pod.status.start_time, max(filter(None, changes), default=now)
+        return accepted, max(filter(None, changes), default=now)
     return None

@@ -44,6 +44,12 @@ def _changed(kind: str, at: datetime) -> k8s.V1PodCondition:
     return k8s.V1PodCondition(type=kind, status="False", last_transition_time=at)
 
 
+NOT_STARTED = k8s.V1ContainerStateTerminated(
+    exit_code=128,
+    reason="StartError",
+    started_at=datetime(1970, 1, 1, tzinfo=UTC),
+    finished_at=ENDED - timedelta(minutes=5),
+)
 UNKNOWN = k8s.V1ContainerStateTerminated(exit_code=137, reason="ContainerStatusUnknown")
 CHANGES = [_changed("PodScheduled", BEGAN), _changed("Ready", ENDED)]
 FORGOTTEN = _in_state("Failed", terminated=UNKNOWN)
@@ -57,6 +63,7 @@ FORGOTTEN.status.start_time, FORGOTTEN.status.conditions = BEGAN, CHANGES
         (_in_state("Failed", terminated=_terminated(137, "OOMKilled")), TEN_MINUTES),
         (_in_state("Running", running=k8s.V1ContainerStateRunning(started_at=BEGAN)), AN_HOUR),
         (_pod("Failed", reason="Evicted", start_time=BEGAN, conditions=CHANGES), TEN_MINUTES),
+        (_in_state("Failed", terminated=NOT_STARTED), TEN_MINUTES),
         (FORGOTTEN, TEN_MINUTES),
         (_pod("Failed", reason="NodeLost", start_time=BEGAN), AN_HOUR),
     ],
