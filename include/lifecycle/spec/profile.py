@@ -44,6 +44,19 @@ class Kubernetes(Value):
         return self.images[name]
 
 
+class Prices(Value):
+    """What the machines cost, so that usage becomes money; 0 for what is not there or costs nothing."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    """By its three letters (ISO 4217), such as `EUR`."""
+    cpu_hour: float = Field(ge=0, allow_inf_nan=False)
+    """One core for an hour."""
+    memory_gib_hour: float = Field(ge=0, allow_inf_nan=False)
+    """One GiB of memory for an hour."""
+    gpu_hour: float = Field(ge=0, allow_inf_nan=False)
+    """One GPU for an hour."""
+
+
 class Profile(Value):
     """Where steps run: in the task's own process with these limits, or as pods."""
 
@@ -53,6 +66,8 @@ class Profile(Value):
     """Memory of one step's scans; DuckDB spills to disk beyond it."""
     kubernetes: Kubernetes | None = None
     """Where it is given, steps run as pods, with the limits of their spec's `compute`."""
+    prices: Prices | None = None
+    """Without them only seconds are recorded, and no money."""
 
 
 def open_profile() -> Profile:

@@ -15,6 +15,7 @@ import duckdb
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.steps.metering import Meter
 from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkpoints
 from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
@@ -89,7 +90,7 @@ def run_step(
             "the image is older or newer than the call: deploy the same one everywhere"
         )
     write_call(call, store)
-    started = datetime.now(UTC)
+    started, meter = datetime.now(UTC), Meter()
     with _scratch_folder(call.step) as folder:
         work = Work(call, store, folder, connections, termination or Termination())
         _step(call.step)(work)
@@ -100,6 +101,7 @@ def run_step(
         results=work.results,
         started=started,
         commit=git_commit(),
+        attempt=meter.attempt(work.results.get("gpu", {}).get("gpu_seconds", 0)),
     )
     receipt = write_receipt(receipt, store)
     if work.checkpoints is not None:

@@ -53,6 +53,21 @@ def test_the_profile_says_whether_steps_run_as_pods(
     assert open_profile().kubernetes == Kubernetes(namespace="ml")
 
 
+@pytest.mark.parametrize(
+    ("prices", "error"),
+    [
+        ("{currency: euro, cpu_hour: 1, memory_gib_hour: 1, gpu_hour: 1}", "prices.currency"),
+        ("{currency: EUR, cpu_hour: -1, memory_gib_hour: 1, gpu_hour: 1}", "prices.cpu_hour"),
+        ("{currency: EUR, cpu_hour: 1, memory_gib_hour: .inf, gpu_hour: 1}", "prices.memory_gib_hour"),
+        ("{currency: EUR, cpu_hour: 1, memory_gib_hour: 1}", "prices.gpu_hour"),
+    ],
+)
+def test_prices_are_all_given_and_none_is_negative(project: Project, prices: str, error: str) -> None:
+    (project.specs / "profiles/local.yaml").write_text(f"prices: {prices}\n")
+    with pytest.raises(SpecError, match=error):
+        open_profile()
+
+
 def test_an_image_that_the_profile_does_not_have_is_named_with_those_it_has() -> None:
     with pytest.raises(SpecError, match=r"no image 'cuda' in the profile's kubernetes.images \(trainer\)"):
         Kubernetes().image("cuda")
