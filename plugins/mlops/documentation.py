@@ -17,6 +17,19 @@ that no kept version needs are removed. Each data version that a registered, not
 trained on stays readable. Rows whose time in quarantine is over go.
 """
 
+CLEANING = """### Clean up
+Hourly: what nobody needs any more is removed, each with its reason in the log.
+
+- **cluster** (with the `kubernetes` profile): pods, Jobs and Services of steps whose task ended or is gone,
+  whose receipt is there, or that run a call a second time; what ended stays for an hour.
+- **store**: outputs that nothing in the store names, and checkpoints that nobody went on from, once they
+  are older than the profile's `grace`; files that were half written; scratch folders, on the machine of
+  this task, whose process is gone.
+
+A call or a receipt whose bytes changed is named in the log, and never removed. In a bucket, parts of
+uploads that were broken off cannot be seen: let its lifecycle abort incomplete multipart uploads.
+"""
+
 
 def describe_dataset(spec: DatasetSpec) -> str:
     """Documentation of an ingest DAG, in Markdown."""

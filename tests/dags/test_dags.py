@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("pandas", "xgboost", "sklearn", "mlflow", "great_expectations", "evidently", "duckdb", "deltalake")
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "tables", "broken_specs"):
+for name in ("datasets", "models", "tables", "cleaning", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
@@ -39,6 +39,7 @@ CATALOG = Catalog(ROOT / "include")
 MODEL_VERBS = ("train", "release", "monitor", "reproduce")
 DAG_IDS = {
     "tables.maintain",
+    "perennial.clean",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in MODEL_VERBS),
 }
@@ -115,6 +116,11 @@ def test_what_trained_on_a_gpu_is_reproduced_on_one_when_somebody_asks(
     assert (dag.get_task("reproduce").pool, dag.get_task("reproduce").compute.gpu) == ("gpu", 1)
 
 
+def test_nobody_need_switch_the_cleaning_on(bag: DagBag) -> None:
+    assert bag.dags["perennial.clean"].is_paused_upon_creation is False
+    assert _scheduled(bag.dags["perennial.clean"]).next_dagrun_info(last_automated_run_info=None)
+
+
 def test_assets_tie_training_release_and_monitoring_together(bag: DagBag) -> None:
     for name in CATALOG.model_names():
         train, release, monitor = (bag.dags[f"{name}.{verb}"] for verb in ("train", "release", "monitor"))
@@ -140,6 +146,7 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
     assert f"{project.specs}/datasets/cracked.yaml: " in error
     assert f"{project.specs}/models/torn.yaml: " in error
     assert set(found.dags) == {
+        "perennial.clean",
         "tables.maintain",
         *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
         *(f"late.{verb}" for verb in MODEL_VERBS),
@@ -153,7 +160,7 @@ def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
     (project.specs / "datasets/sky.yaml").write_text("nonsense: 1")
     found = _parse(project.specs, monkeypatch)
     assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
-    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain"}
+    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain", "perennial.clean"}
 
 
 def test_days_of_a_time_zone_begin_at_its_midnight_also_when_clocks_change(

@@ -64,6 +64,8 @@ class Profile(Value):
     """Threads of one step; more than the idle cores makes XGBoost many times slower."""
     memory: Bytes = ByteSize(4 << 30)
     """Memory of one step's scans; DuckDB spills to disk beyond it."""
+    grace: Duration = Field(default=timedelta(days=1), ge=timedelta(hours=1))
+    """How long `perennial.clean` leaves alone what nobody seems to need; longer than any step runs."""
     kubernetes: Kubernetes | None = None
     """Where it is given, steps run as pods, with the limits of their spec's `compute`."""
     prices: Prices | None = None

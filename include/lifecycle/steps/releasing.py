@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +27,7 @@ from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt, read_receipt
+from include.lifecycle.store.scratch import scratch_folder
 
 
 class Judged(Value):
@@ -74,9 +73,9 @@ def smoke_test(trained: Receipt, store: Store) -> str | None:
     """Why a version does not answer as it should, or None when it does: its files are those of the
     receipt, it loads, and its example rows get probabilities."""
     rows = json.loads(store.read(trained.outputs["example"]))
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder("smoke") as folder:
         for name in FILES:
-            store.fetch(trained.outputs[name], Path(folder) / name)
+            store.fetch(trained.outputs[name], folder / name)
         try:
             predictor = Predictor(folder)
             answers = predictor.predict({name: [row[name] for row in rows] for name in predictor.inputs})

@@ -20,6 +20,7 @@ from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkp
 from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
+from include.lifecycle.store.scratch import scratch_folder
 
 STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure", "reproduce")
 
@@ -114,8 +115,8 @@ def run_step(
 def _scratch_folder(step: str) -> Iterator[Path]:
     """A folder for one run; raises Transient when it is full, or the memory that the profile allows."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{step}-") as folder:
-            yield Path(folder)
+        with scratch_folder(step) as folder:
+            yield folder
     except duckdb.OutOfMemoryException as error:
         raise Transient(
             f"{step}: the profile's memory and the space in {tempfile.gettempdir()} are not enough: "

@@ -108,6 +108,21 @@ def all_receipts(store: Store) -> Iterator[Receipt]:
             continue
 
 
+def is_damaged(path: str, content: bytes) -> bool:
+    """Whether the bytes of a call or a receipt are not those that were written; False for anything else."""
+    folder, _, name = path.partition("/")
+    run_key = name.removesuffix(".json")
+    if folder == "calls":
+        return sha256(content) != run_key
+    if folder != "receipts":
+        return False
+    try:
+        _unsealed(content, run_key)
+    except Tampered:
+        return True
+    return False
+
+
 def find_receipt(run_key: str, store: Store) -> Receipt | None:
     """The receipt of a run key, its outputs present; None when the step was not done.
 

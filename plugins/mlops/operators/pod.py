@@ -26,6 +26,7 @@ from mlops.operators.step import airflow_errors
 from mlops.pod_failure import why
 from mlops.pod_spec import CONTAINER, RUN_KEY, pod_of, resources_of, short, subject_of
 from mlops.pod_usage import attempt_of, attempt_of_gone
+from mlops.waiting_task import waited_for_by
 
 _LOGS = 10
 """Seconds between two looks at the log of a pod that runs."""
@@ -81,8 +82,9 @@ class StepPodOperator(KubernetesPodOperator):
             return receipt
         call = read_call(self.run_key, store)
         subject, attempt = subject_of(call, store), context["ti"].try_number
+        self.annotations = waited_for_by(context["ti"])
         self.full_pod_spec = pod_of(call, subject, self.compute, self.cluster, attempt)
-        with _cluster_answers(call.step):
+        with cluster_answers(call.step):
             self.execute_async(cast(AirflowContext, context))
         return self._proven(store, call.step)
 
@@ -93,7 +95,7 @@ class StepPodOperator(KubernetesPodOperator):
         """
         store = StoreHook().get_conn()
         step, said = read_call(self.run_key, store).step, str(event.get("message", ""))
-        with _cluster_answers(step):
+        with cluster_answers(step):
             try:
                 super().trigger_reentry(cast(AirflowContext, context), event)
             except AirflowException as error:
@@ -109,8 +111,10 @@ class StepPodOperator(KubernetesPodOperator):
         for second in pods[1:]:
             self.pod_manager.delete_pod(second)
         if pods:
-            self.log.info("pod %s runs this call already: waiting for it", pods[0].metadata.name)
-            return pods[0]
+            name = pods[0].metadata.name
+            self.log.info("pod %s runs this call already: waiting for it", name)
+            told = {"metadata": {"annotations": self.annotations}}
+            return self.client.patch_namespaced_pod(name, self.cluster.namespace, told)
         return self.pod_manager.create_pod(pod_request_obj)
 
     def attempts(self) -> list[Attempt]:
@@ -151,7 +155,8 @@ class StepPodOperator(KubernetesPodOperator):
 
 
 @contextmanager
-def _cluster_answers(step: str) -> Iterator[None]:
+def cluster_answers(step: str) -> Iterator[None]:
+    """Raise Transient where the cluster does not answer."""
     try:
         yield
     except (ApiException, HTTPError) as error:
