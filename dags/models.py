@@ -1,4 +1,4 @@
-"""`<model>.train`, `<model>.release` and `<model>.monitor` for each include/models/*.yaml.
+"""`<model>.train`, `.release`, `.monitor` and `.reproduce` for each include/models/*.yaml.
 
 Airflow's `dag_id` of the run being started limits the work to that one model.
 """
@@ -16,9 +16,10 @@ from airflow.sdk import (
     TriggerRule,
     get_parsing_context,
 )
-from mlops.documentation import describe_monitor, describe_release, describe_train
+from mlops.documentation import describe_monitor, describe_release, describe_reproduce, describe_train
 from mlops.operators.monitor import GovernOperator, MeasureOperator
 from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
+from mlops.operators.reproduce import ReproduceOperator
 from mlops.operators.train import (
     EvaluateOperator,
     GateOperator,
@@ -31,6 +32,7 @@ from mlops.timetable import SpanTimetable
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 
@@ -46,7 +48,7 @@ def drift(model: ModelSpec) -> Asset:
 
 
 def common(model: ModelSpec) -> dict[str, Any]:
-    """What the three DAGs of a model share."""
+    """What the DAGs of a model share."""
     return {
         "description": model.description,
         "catchup": False,
@@ -58,6 +60,16 @@ def common(model: ModelSpec) -> dict[str, Any]:
 def moment(title: str, description: str) -> Param:
     """A moment that a form may leave empty."""
     return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
+
+
+def version_of(description: str) -> Param:
+    """A version that a form may leave empty."""
+    return Param(None, type=["null", "string"], title="Version", description=description)
+
+
+def pool_of(needs: Compute | None) -> str:
+    """Where what trains waits for its turn."""
+    return "gpu" if needs and needs.gpu else "training"
 
 
 def train(model: ModelSpec) -> DAG:
@@ -82,7 +94,7 @@ def train(model: ModelSpec) -> DAG:
             model=model.name,
             planned=plan.output,
             compute=needs,
-            pool="gpu" if needs and needs.gpu else "training",
+            pool=pool_of(needs),
             doc_md="Chooses the number of trees, scores the gate span, refits on all rows known.",
         )
         evaluated = EvaluateOperator(
@@ -116,14 +128,7 @@ def release(model: ModelSpec) -> DAG:
         schedule=[candidate(model)],
         doc_md=describe_release(model),
         tags={"release", *model.tags},
-        params={
-            "version": Param(
-                None,
-                type=["null", "string"],
-                title="Version",
-                description="The waiting version to decide on; empty: the newest one.",
-            )
-        },
+        params={"version": version_of("The waiting version to decide on; empty: the newest one.")},
         **common(model),
     ) as dag:
         judge = JudgeProposalOperator(
@@ -174,6 +179,27 @@ def monitor(model: ModelSpec, rows: DatasetSpec) -> DAG:
     return dag
 
 
+def reproduce(model: ModelSpec) -> DAG:
+    """By hand: is a version what its data and its code make of it?"""
+    needs = model.compute.get("train")
+    with DAG(
+        f"{model.name}.reproduce",
+        schedule=None,
+        doc_md=describe_reproduce(model),
+        tags={"reproduce", *model.tags},
+        params={"version": version_of("The version to train again; empty: the champion.")},
+        **common(model),
+    ) as dag:
+        ReproduceOperator(
+            task_id="reproduce",
+            model=model.name,
+            compute=needs,
+            pool=pool_of(needs),
+            doc_md="Trains the version again; fails, with what differs, unless all bytes are the same.",
+        )
+    return dag
+
+
 catalog = open_catalog()
 wanted = get_parsing_context().dag_id
 for name in catalog.model_names():
@@ -182,6 +208,6 @@ for name in catalog.model_names():
             spec = catalog.model(name)
         except SpecError:
             continue  # dags/broken_specs.py shows it
-        globals()[f"{name}_train"] = train(spec)
-        globals()[f"{name}_release"] = release(spec)
+        for build in (train, release, reproduce):
+            globals()[f"{name}_{build.__name__}"] = build(spec)
         globals()[f"{name}_monitor"] = monitor(spec, catalog.dataset(spec.rows))

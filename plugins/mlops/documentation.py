@@ -102,6 +102,17 @@ decide it makes registry, release document and server equal to the ledger.
 """
 
 
+def describe_reproduce(model: ModelSpec) -> str:
+    """Documentation of a reproduce DAG, in Markdown."""
+    return f"""### Reproduce {model.name}
+Trains a version again from what it was trained from: the table versions that it pinned, its spec and its
+features file, on as many threads. Its bytes are compared with those of then, and nothing is registered or
+released. The task fails when they differ, and names what differs: files of this library, the lock,
+libraries, data, threads, device. `python -m include.lifecycle reproduce {model.name} VERSION` does the same
+in a checkout of the code of then, whose commit it names when the code here is newer.
+"""
+
+
 def describe_monitor(model: ModelSpec) -> str:
     """Documentation of a monitor DAG, in Markdown."""
     policy, governor = model.monitoring, model.governor

@@ -36,11 +36,12 @@ for name in ("datasets", "models", "tables", "cleaning", "broken_specs"):
 print([name for name in {HEAVY} if name in sys.modules])
 """
 CATALOG = Catalog(ROOT / "include")
+MODEL_VERBS = ("train", "release", "monitor", "reproduce")
 DAG_IDS = {
     "tables.maintain",
     "perennial.clean",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
-    *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in ("train", "release", "monitor")),
+    *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in MODEL_VERBS),
 }
 
 
@@ -100,15 +101,24 @@ def test_ingest_and_monitoring_have_a_data_interval_to_backfill(bag: DagBag) -> 
             assert isinstance(bag.dags[dag_id].timetable, SpanTimetable)
 
 
+@pytest.mark.parametrize("verb", ["train", "reproduce"])
+def test_trainings_share_a_pool_of_one(bag: DagBag, verb: str) -> None:
+    assert {bag.dags[f"{name}.{verb}"].get_task(verb).pool for name in CATALOG.model_names()} == {"training"}
+
+
+def test_what_trained_on_a_gpu_is_reproduced_on_one_when_somebody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.edit("models/late.yaml", "training:", "compute: {train: {gpu: 1, memory: 16Gi}}\ntraining:")
+    dag = _parse(project.specs, monkeypatch).dags["late.reproduce"]
+    assert dag.schedule is None
+    assert (dag.get_task("reproduce").pool, dag.get_task("reproduce").compute.gpu) == ("gpu", 1)
+
+
 def test_nobody_need_switch_the_cleaning_on(bag: DagBag) -> None:
     assert bag.dags["perennial.clean"].is_paused_upon_creation is False
     assert _scheduled(bag.dags["perennial.clean"]).next_dagrun_info(last_automated_run_info=None)
-
-
-def test_trainings_share_a_pool_of_one(bag: DagBag) -> None:
-    assert {bag.dags[f"{name}.train"].get_task("train").pool for name in CATALOG.model_names()} == {
-        "training"
-    }
 
 
 def test_assets_tie_training_release_and_monitoring_together(bag: DagBag) -> None:
@@ -139,7 +149,7 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
         "perennial.clean",
         "tables.maintain",
         *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
-        *(f"late.{verb}" for verb in ("train", "release", "monitor")),
+        *(f"late.{verb}" for verb in MODEL_VERBS),
     }
 
 

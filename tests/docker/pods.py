@@ -80,6 +80,10 @@ class Pods:
         """Wait until every pod of a call has ended."""
         _until(lambda: all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in self.of(call)))
 
+    def await_running(self, call: Call) -> None:
+        """Wait until a pod of a call runs."""
+        _until(lambda: any(pod["status"]["phase"] == "Running" for pod in self.of(call)))
+
     def await_gone(self, call: Call) -> None:
         """Wait until no pod of a call runs or waits any more."""
         _until(lambda: not [pod for pod in self.of(call) if pod["status"]["phase"] in ("Pending", "Running")])

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from include.lifecycle.release.costs import USED, Totals
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value
 from include.lifecycle.store.ledger import Entry
@@ -70,6 +71,8 @@ class ModelState(Value):
     """In order of business time, one for each end."""
     retrain: str | None = None
     """Why a retraining was asked for that has not begun yet."""
+    usage: dict[str, Totals] = {}
+    """By month, such as `2026-11`: of the wall clock in UTC, when the attempts were recorded."""
 
     def in_flight(self, now: datetime) -> Lease | None:
         """The lease of the training in flight, unless it expired."""
@@ -147,6 +150,11 @@ def _retrain(state: ModelState, entry: Entry) -> dict[str, Any]:
     return {"retrain": entry.why}
 
 
+def _used(state: ModelState, entry: Entry) -> dict[str, Any]:
+    month = f"{entry.at:%Y-%m}"
+    return {"usage": {**state.usage, month: state.usage.get(month, Totals()).plus(entry.data)}}
+
+
 def _undecided(state: ModelState, entry: Entry) -> Proposal:
     found = {item.version: item for item in state.undecided}
     return found[entry.data["version"]]
@@ -179,4 +187,5 @@ _TRANSITIONS = {
     "superseded": _rejected,
     "window": _window,
     "retrain": _retrain,
+    USED: _used,
 }

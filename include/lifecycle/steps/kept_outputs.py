@@ -14,7 +14,7 @@ from include.lifecycle.store.receipts import Receipt, all_receipts, amend_receip
 from include.lifecycle.store.scratch import scratch_folder
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_TRAINING = ("train", "evaluate", "register", "measure")
+_TRAINING = ("train", "evaluate", "register", "measure", "reproduce")
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ import duckdb
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.steps.metering import Meter
 from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkpoints
 from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 from include.lifecycle.store.scratch import scratch_folder
 
-STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
+STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure", "reproduce")
 
 
 @dataclass
@@ -56,6 +57,11 @@ class Work:
     counts: dict[str, int] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def run_key(self) -> str:
+        """Under which what is half-done is kept."""
+        return self.call.run_key
+
     def keep(self, name: str, content: bytes | Path) -> Output:
         """Store an output under a name of the receipt."""
         kept = self.store.keep_file(content) if isinstance(content, Path) else self.store.keep(content)
@@ -85,7 +91,7 @@ def run_step(
             "the image is older or newer than the call: deploy the same one everywhere"
         )
     write_call(call, store)
-    started = datetime.now(UTC)
+    started, meter = datetime.now(UTC), Meter()
     with _scratch_folder(call.step) as folder:
         work = Work(call, store, folder, connections, termination or Termination())
         _step(call.step)(work)
@@ -96,6 +102,7 @@ def run_step(
         results=work.results,
         started=started,
         commit=git_commit(),
+        attempt=meter.attempt(work.results.get("gpu", {}).get("gpu_seconds", 0)),
     )
     receipt = write_receipt(receipt, store)
     if work.checkpoints is not None:

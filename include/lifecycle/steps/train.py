@@ -24,6 +24,7 @@ from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.quantities import parse_duration
 from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.steps.code import code_hash
+from include.lifecycle.steps.provenance import keep_provenance
 from include.lifecycle.steps.running import Work
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output, Store
@@ -88,7 +89,8 @@ def fingerprint(call: Call) -> str:
 
 
 def run(work: Work) -> None:
-    """Outputs the package's files, `gate`, `reference`, `sample`; counts rows; results about the fit."""
+    """Outputs the package's files, `gate`, `reference`, `sample`, and what it was trained with; counts
+    rows; results about the fit."""
     model = ModelSpec.model_validate(work.call.spec["model"])
     datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
@@ -98,7 +100,7 @@ def run(work: Work) -> None:
     code = load_feature_code(source, model.features_file)
     features = compute_features(code, rows, inputs, model.features_file)
     work.checkpoints = StoredCheckpoints(
-        work.call.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
+        work.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
     )
     device = work.call.inputs.get("device")
     training = on_device(model.training, device)
@@ -134,6 +136,7 @@ def run(work: Work) -> None:
         **({"privacy": privacy} if privacy else {}),
         **({"gpu": watch.use.model_dump()} if watch else {}),
     }
+    keep_provenance(work)
 
 
 def _rows(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import obstore
 from obstore.exceptions import (
@@ -33,6 +33,15 @@ class Output(Value):
 
     sha256: str
     size: int
+
+    @classmethod
+    def of(cls, content: bytes | Path) -> Self:
+        """What some bytes, or a file's, are named; the file is not read into memory."""
+        if isinstance(content, bytes):
+            return cls(sha256=sha256(content), size=len(content))
+        with content.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return cls(sha256=digest, size=content.stat().st_size)
 
 
 class Store:
@@ -122,16 +131,15 @@ class Store:
 
         Written in any case: its age begins anew, so that nobody takes it for a leftover of long ago.
         """
-        output = Output(sha256=sha256(content), size=len(content))
+        output = Output.of(content)
         self.replace(object_path(output.sha256), content)
         return output
 
     def keep_file(self, file: Path) -> Output:
         """Store a file under its sha256, without reading it into memory; as `keep` does otherwise."""
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        self.copy_in(file, object_path(digest), str(file))
-        return Output(sha256=digest, size=file.stat().st_size)
+        output = Output.of(file)
+        self.copy_in(file, object_path(output.sha256), str(file))
+        return output
 
     def copy_in(self, file: Path, path: str, what: str) -> None:
         """Write a file as an object of that path, in chunks; `what` it is, for people's errors."""

@@ -13,6 +13,7 @@ from include.lifecycle.errors import Tampered
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value, canonical_json, sha256
 from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.usage import Attempt
 
 
 class Call(Value):
@@ -52,6 +53,8 @@ class Receipt(Value):
     ended: Instant = Field(default_factory=lambda: datetime.now(UTC))
     commit: str | None = None
     """The git commit the code was at, for people; not part of the run key."""
+    attempt: Attempt | None = None
+    """The process that wrote it, and what that used."""
 
     @property
     def run_key(self) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
-from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.profile import open_profile
-from mlops.business_time import Context
+from mlops.business_time import Context, actor
 from mlops.hooks.connections import airflow_connection
 from mlops.hooks.store import StoreHook
 from mlops.links import AddressLink
@@ -21,6 +21,7 @@ from mlops.links import AddressLink
 if TYPE_CHECKING:
     from include.lifecycle.store.objects import Store
     from include.lifecycle.store.receipts import Call, Receipt
+    from include.lifecycle.store.usage import Attempt
     from mlops.operators.pod import StepPodOperator
 
 
@@ -61,7 +62,10 @@ class LifecycleOperator(BaseOperator):
 
 class StepOperator(LifecycleOperator):
     """Runs one step, in this process or in a pod as the profile says, and succeeds only with its valid
-    receipt."""
+    receipt. What it used, when it failed too, is written into the ledger of its model."""
+
+    model: str = ""
+    """Whose step it is; empty where it is no model's."""
 
     def __init__(self, *, compute: Compute | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -132,20 +136,51 @@ class StepOperator(LifecycleOperator):
     def _proven(
         self, context: Context, call: Call, store: Store, work: Callable[[], Receipt]
     ) -> dict[str, Any]:
+        from include.lifecycle.steps.metering import Meter
+
+        meter = Meter()
         try:
             receipt = work()
         except TaskDeferred as deferred:
+            self._bill_if_possible(context, call, store)
             raise TaskDeferred(
                 trigger=deferred.trigger,
                 method_name=self.resume.__name__,
                 kwargs={"run_key": call.run_key, "noted": self.noted},
                 timeout=deferred.timeout,
             ) from None
-        except Rejected as error:
-            self.rejected(context, call, error, store)
+        except Exception as error:
+            own = meter.attempt(self.compute.gpu * meter.seconds) if self._pod is None else None
+            self._bill_if_possible(context, call, store, own)
+            if isinstance(error, Rejected):
+                self.rejected(context, call, error, store)
             raise
+        self._bill(context, call, store, receipt.attempt)
         done = {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
         counts = ", ".join(f"{name} {count:,}" for name, count in receipt.counts.items())
         self.log.info("done, receipt %s: %s", receipt.run_key[:12], counts or "nothing to count")
         self.after(context, receipt, store)
         return done
+
+    def _bill(self, context: Context, call: Call, store: Store, own: Attempt | None = None) -> None:
+        """Write what the call's attempts used into the ledger, once each: of its pods, and of a process."""
+        if not self.model:
+            return
+        from include.lifecycle.release.billing import bill
+        from include.lifecycle.release.decisions import record
+        from include.lifecycle.store.ledger import Ledger
+
+        # The receipt of a pod tells of it, too: what the cluster says comes first.
+        attempts = {own.id: own} if own else {}
+        attempts |= {attempt.id: attempt for attempt in self._pod.attempts()} if self._pod else {}
+        for attempt in attempts.values():
+            record(Ledger(store, self.model), bill(attempt, call, open_profile().prices), actor(context))
+
+    def _bill_if_possible(
+        self, context: Context, call: Call, store: Store, own: Attempt | None = None
+    ) -> None:
+        """While something else is going on that is more important than the bill."""
+        try:
+            self._bill(context, call, store, own)
+        except LifecycleError as error:
+            self.log.warning("what this used is not in the ledger: %s", error)

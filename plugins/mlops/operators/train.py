@@ -169,6 +169,7 @@ class RegisterOperator(StepOperator):
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Propose the version; link it; wake the release."""
+        from include.lifecycle.release.costs import run_metrics, totals_of_run
         from include.lifecycle.release.decisions import propose, record
         from include.lifecycle.release.state import Proposal
         from include.lifecycle.store.ledger import Ledger
@@ -181,7 +182,10 @@ class RegisterOperator(StepOperator):
             evaluation=inputs["evaluate"],
             metrics=found["metrics"],
         )
-        record(Ledger(store, self.model), propose(proposal, inputs["gates"]["why"]), actor(context))
+        ledger = Ledger(store, self.model)
+        record(ledger, propose(proposal, inputs["gates"]["why"]), actor(context))
+        training = totals_of_run(inputs["train"], ledger.entries())
+        RegistryHook().get_conn().set_metrics(found["run_id"], run_metrics(training))
         url = RegistryHook().url
         self.addresses[RunLink] = run_address(url, found["experiment_id"], found["run_id"])
         self.addresses[VersionLink] = version_address(url, self.model, found["version"])

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.model import Training
-from include.lifecycle.spec.profile import Kubernetes, open_profile
+from include.lifecycle.spec.profile import Kubernetes, on_threads, open_profile
 from tests.lifecycle.tiny import Project
 
 
@@ -32,6 +32,18 @@ def test_a_pod_is_told_its_limits_by_its_environment(
     assert (open_profile().threads, open_profile().memory) == (6, 8 << 30)
 
 
+def test_a_block_has_the_threads_that_it_names_whatever_the_environment_says(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERENNIAL_THREADS", "6")
+    with on_threads(2):
+        assert (open_profile().threads, open_profile().memory) == (2, 1 << 30)
+        with on_threads(3):
+            assert open_profile().threads == 3
+        assert open_profile().threads == 2
+    assert open_profile().threads == 6
+
+
 def test_the_profile_says_whether_steps_run_as_pods(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,6 +51,21 @@ def test_the_profile_says_whether_steps_run_as_pods(
     (project.specs / "profiles/cluster.yaml").write_text("kubernetes: {namespace: ml}\n")
     monkeypatch.setenv("PERENNIAL_PROFILE", "cluster")
     assert open_profile().kubernetes == Kubernetes(namespace="ml")
+
+
+@pytest.mark.parametrize(
+    ("prices", "error"),
+    [
+        ("{currency: euro, cpu_hour: 1, memory_gib_hour: 1, gpu_hour: 1}", "prices.currency"),
+        ("{currency: EUR, cpu_hour: -1, memory_gib_hour: 1, gpu_hour: 1}", "prices.cpu_hour"),
+        ("{currency: EUR, cpu_hour: 1, memory_gib_hour: .inf, gpu_hour: 1}", "prices.memory_gib_hour"),
+        ("{currency: EUR, cpu_hour: 1, memory_gib_hour: 1}", "prices.gpu_hour"),
+    ],
+)
+def test_prices_are_all_given_and_none_is_negative(project: Project, prices: str, error: str) -> None:
+    (project.specs / "profiles/local.yaml").write_text(f"prices: {prices}\n")
+    with pytest.raises(SpecError, match=error):
+        open_profile()
 
 
 def test_an_image_that_the_profile_does_not_have_is_named_with_those_it_has() -> None:
