@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -13,8 +14,17 @@ from typing import Any
 
 import yaml
 
+from include.lifecycle.store.objects import Store
+
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "docker/manifests"
+_OF_THE_STORE = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+    "AWS_ALLOW_HTTP",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+)
 _PATIENCE = 300
 """Seconds that a pod may take on a busy machine."""
 
@@ -48,11 +58,11 @@ class Cluster:
         created: dict[str, Any] = json.loads(given)
         return created
 
-    def run(self, pod: dict[str, Any]) -> tuple[int, str]:
+    def run(self, pod: dict[str, Any], patience: float = _PATIENCE) -> tuple[int, str]:
         """Create a pod and wait until it ended; its exit code and its last words: what it wrote to
         /dev/termination-log, or else the end of its log, as long as its node keeps that."""
         name = self.create(pod)["metadata"]["name"]
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
             if status["phase"] in ("Succeeded", "Failed"):
@@ -75,6 +85,28 @@ def deployed(namespace: str, folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def build_image() -> str:
+    """The tag of the trainer image, built of what is here and loaded into the cluster.
+
+    PERENNIAL_BUILD_IMAGE is the command that does both; it gets the tag, the context and the Dockerfile.
+    """
+    tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
+    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-5000:]
+    return tag
+
+
+def store_environment(store: Store) -> dict[str, str]:
+    """How pods find a store on S3."""
+    credentials = {name: os.environ[name] for name in _OF_THE_STORE}
+    return {
+        "PERENNIAL_STORE": store.uri,
+        "AWS_ENDPOINT_URL": os.environ["PERENNIAL_S3_POD_ENDPOINT"],
+        **credentials,
+    }
 
 
 def step_pod(image: str, run_key: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -14,18 +13,10 @@ os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-of-tests-
 import pytest
 
 from include.lifecycle.store.objects import Store
-from tests.docker.cluster import ROOT, Cluster, deployed
+from tests.docker.cluster import Cluster, build_image, deployed, store_environment
 from tests.docker.mlflow_server import mlflow_server
 from tests.docker.pods import Pods
 from tests.lifecycle import tiny
-
-_OF_THE_STORE = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_REGION",
-    "AWS_ALLOW_HTTP",
-    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
-)
 
 
 @pytest.fixture(scope="session")
@@ -40,17 +31,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The tag of the trainer image, built of what is here and loaded into the cluster.
-
-    PERENNIAL_BUILD_IMAGE is the command that does both; it gets the tag, the context and the Dockerfile.
-    """
+    """The tag of the trainer image, built of what is here and loaded into the cluster."""
     if "PERENNIAL_BUILD_IMAGE" not in os.environ:
         pytest.skip("PERENNIAL_BUILD_IMAGE names no builder of images")
-    tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
-    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
-    built = subprocess.run(command, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr[-5000:]
-    return tag
+    return build_image()
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +59,5 @@ def pods(
         project = tiny.make_project(folder / "project", env, store)
         tiny.put_days(project, 1, 24)
         pods = Pods(cluster, image, project)
-        credentials = {name: os.environ[name] for name in _OF_THE_STORE}
-        where = {
-            "PERENNIAL_STORE": store.uri,
-            "AWS_ENDPOINT_URL": pod_endpoint,
-            "MLFLOW_TRACKING_URI": mlflow,
-        }
-        pods.share("perennial-store", {**where, **credentials})
+        pods.share("perennial-store", {**store_environment(store), "MLFLOW_TRACKING_URI": mlflow})
         yield pods

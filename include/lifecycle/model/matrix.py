@@ -50,7 +50,7 @@ def build_matrix(
     batch by batch (`ExtMemQuantileDMatrix`); labels, gradients and places of rows stay in memory,
     some 40 bytes a row.
     """
-    batches = table.between(since, until)
+    batches = table.between(since, until, [*categories, LABEL])
     about = {"nthread": threads, "max_bin": max_bin, "ref": ref}
     if table.cache is not None:
         folder = tempfile.mkdtemp(prefix="pages-", dir=table.cache)
