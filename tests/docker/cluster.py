@@ -55,11 +55,11 @@ class Cluster:
         document = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": environment}
         self.kubectl("apply", "--filename=-", given=document)
 
-    def run(self, pod: dict[str, Any]) -> tuple[int, str]:
+    def run(self, pod: dict[str, Any], patience: float = _PATIENCE) -> tuple[int, str]:
         """Create a pod and wait until it ended; its exit code and its last words: what it wrote to
         /dev/termination-log, or else the end of its log, as long as its node keeps that."""
         name = self.create(pod)["metadata"]["name"]
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
             if status["phase"] in ("Succeeded", "Failed"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pandas as pd
 
+from include.lifecycle.data.literals import text
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected
@@ -58,11 +60,7 @@ def read_rows(
     Rows without a label are left out.
     """
     rows = datasets[model.rows]
-    mature = label_known_after(model, rows)
     with _connected(pins, store) as db:
-        where = f'epoch_us(r."{rows.event_time}") <= {_us(as_of - mature)}'
-        if since is not None:
-            where += f' AND epoch_us(r."{rows.event_time}") >= {_us(since)}'
         shared = [f"_shared{place}" for place in range(len(grouped_by))]
         more = [
             f'{_table(model, item[0])}."{item[1]}" AS {name}'
@@ -74,11 +72,34 @@ def read_rows(
             counted = "DISTINCT _subject"
         there = ", ".join(item.rpartition(" AS ")[2] for item in more)
         what = f"* EXCLUDE ({there}), count({counted}) OVER (PARTITION BY {', '.join(shared)}) AS {GROUP}"
+        known = _known(model, datasets, as_of, since, *more)
         found: pd.DataFrame = db.sql(
-            f"SELECT {what if shared else '*'} FROM ({_select(model, datasets, *more)} WHERE {where}) "
-            f"WHERE {LABEL} IS NOT NULL ORDER BY {EVENT_TIME}, {KEY}"
+            f"SELECT {what if shared else '*'} FROM ({known}) ORDER BY {EVENT_TIME}, {KEY}"
         ).df()
     return found
+
+
+def write_rows(
+    model: ModelSpec,
+    datasets: Mapping[str, DatasetSpec],
+    pins: Mapping[str, int],
+    store: Store,
+    file: Path,
+    *,
+    as_of: datetime,
+    since: datetime | None = None,
+) -> int:
+    """Write what `read_rows` reads to a Parquet file; returns how many rows.
+
+    What the profile's memory does not hold lies beside the file meanwhile.
+    """
+    with _connected(pins, store) as db:
+        db.execute(f"SET temp_directory = {text(str(file.with_name('spill')))}")
+        ((count,),) = db.execute(
+            f"COPY (FROM ({_known(model, datasets, as_of, since)}) ORDER BY {EVENT_TIME}, {KEY}) "
+            f"TO {text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+        ).fetchall()
+    return int(count)
 
 
 def read_labels(
@@ -165,6 +186,22 @@ def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec], *more: str) -
         f"SELECT {_identity(model, rows)}, {', '.join([*_inputs(model, datasets), *more])} "
         f'FROM "{model.rows}" r {" ".join(joins)}'
     )
+
+
+def _known(
+    model: ModelSpec,
+    datasets: Mapping[str, DatasetSpec],
+    as_of: datetime,
+    since: datetime | None,
+    *more: str,
+) -> str:
+    """The rows whose label had matured, in no order."""
+    rows = datasets[model.rows]
+    event_time = f'epoch_us(r."{rows.event_time}")'
+    where = f"{event_time} <= {_us(as_of - label_known_after(model, rows))}"
+    if since is not None:
+        where += f" AND {event_time} >= {_us(since)}"
+    return f"SELECT * FROM ({_select(model, datasets, *more)} WHERE {where}) WHERE {LABEL} IS NOT NULL"
 
 
 def _inputs(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> list[str]:

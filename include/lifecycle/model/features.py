@@ -64,8 +64,8 @@ def compute_features(
 
 def _fault(name: Any, values: npt.NDArray[Any], rows: int) -> str | None:
     """What is wrong with a feature, or None when it is fine."""
-    if not isinstance(name, str) or '"' in name:
-        return "is no name of a feature; use a text without quotes"
+    if not isinstance(name, str) or '"' in name or name.startswith("_"):
+        return "is no name of a feature; use a text without quotes, and without _ at its beginning"
     if values.ndim != 1:
         return f"has the shape {values.shape}; return one value for each of the {rows} rows"
     if len(values) != rows:

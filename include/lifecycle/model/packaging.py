@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
+from xgboost import Booster
 
 from include.lifecycle.model import predictor
 
@@ -16,7 +15,8 @@ FILES = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
 
 def write_package(
     folder: Path,
-    pipeline: Pipeline,
+    booster: Booster,
+    categories: Mapping[str, list[str] | None],
     features_code: bytes,
     *,
     inputs: Mapping[str, str],
@@ -24,31 +24,15 @@ def write_package(
     event_time: str,
 ) -> list[Path]:
     """Write a version's files (see :mod:`include.lifecycle.model.predictor`) and return them."""
-    encoder, classifier = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
     layout = {
         "inputs": dict(inputs),
         "key": key,
         "event_time": event_time,
-        "features": _features(encoder),
+        "features": dict(categories),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "predictor.json").write_text(json.dumps(layout, indent=1), encoding="utf-8")
     (folder / "features.py").write_bytes(features_code)
     (folder / "predictor.py").write_bytes(Path(predictor.__file__).read_bytes())
-    classifier.get_booster().save_model(folder / "booster.ubj")
+    booster.save_model(folder / "booster.ubj")
     return [folder / name for name in FILES]
-
-
-def _features(encoder: ColumnTransformer) -> dict[str, list[str] | None]:
-    """Features in the order that the trees expect, text with its categories in order of code."""
-    _, ordinal, text = encoder.transformers_[0]
-    found = ordinal.categories_ if text else []  # never fitted when there is no text
-    categories = dict(zip(text, (values.tolist() for values in found), strict=True))
-    names = encoder.get_feature_names_out().tolist()
-    return {name: _known(categories.get(name)) for name in names}
-
-
-def _known(categories: list[str | None] | None) -> list[str] | None:
-    if categories is None:
-        return None
-    return [value for value in categories if isinstance(value, str)]

@@ -41,10 +41,7 @@ class Predictor:
         self.key: str = layout["key"]
         self.event_time: str = layout["event_time"]
         self.features = load_features(folder / "features.py")
-        self._codes = {
-            name: None if categories is None else {value: code for code, value in enumerate(categories)}
-            for name, categories in layout["features"].items()
-        }
+        self._codes = codes_of(layout["features"])
         self._booster = xgboost.Booster({"nthread": 1}, model_file=str(folder / "booster.ubj"))
 
     def predict(self, rows: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
@@ -112,6 +109,14 @@ def _text(value: Any) -> str | None:
     if value != value:  # NaN is how pandas writes a missing text
         return None
     raise TypeError(f"found {type(value).__name__}")
+
+
+def codes_of(features: Mapping[str, Sequence[str] | None]) -> dict[str, dict[str, int] | None]:
+    """The code of each category by feature; None for a number."""
+    return {
+        name: None if categories is None else {value: code for code, value in enumerate(categories)}
+        for name, categories in features.items()
+    }
 
 
 def encode(features: Columns, codes: Mapping[str, Mapping[str, int] | None]) -> npt.NDArray[np.float64]:

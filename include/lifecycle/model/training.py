@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
-from xgboost import XGBClassifier
+from xgboost import Booster, DMatrix, XGBClassifier
 from xgboost.core import XGBoostError
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.checkpoints import Checkpoints, NoCheckpoints, fit_in_segments
+from include.lifecycle.model.matrix import Categories, build_matrix, categories_of, encoded
+from include.lifecycle.model.training_set import TrainingSet
 from include.lifecycle.spec.model import Training, parameters_of
 from include.lifecycle.spec.profile import open_profile
 
@@ -40,14 +43,29 @@ class Spans:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """Trees, and the categories by which their features are encoded."""
+
+    booster: Booster
+    categories: Categories
+
+    def predict(self, features: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Probabilities of the positive class, one per row."""
+        scores = self.booster.inplace_predict(encoded(features, self.categories))
+        return np.asarray(scores, dtype=np.float64)
+
+
+@dataclass(frozen=True)
 class Trained:
     """A version before packaging."""
 
-    pipeline: Pipeline
-    """Encoder and trees, fitted on all rows."""
+    fitted: Fitted
+    """Learned from all rows."""
     trees: int
     gate: pd.DataFrame
     """`_key`, `_event_time`, `_label` and `score` of the gate rows, by a fit that never saw them."""
+    base_rate: float
+    """Share of positive labels of all rows."""
 
 
 def on_device(training: Training, device: str | None) -> Training:
@@ -58,106 +76,100 @@ def on_device(training: Training, device: str | None) -> Training:
 
 
 def train(
-    training: Training,
-    rows: pd.DataFrame,
-    features: pd.DataFrame,
-    end: datetime,
-    checkpoints: Checkpoints | None = None,
+    training: Training, table: TrainingSet, end: datetime, checkpoints: Checkpoints | None = None
 ) -> Trained:
     """Fit, choose the number of trees, score the gate, refit on all rows known.
 
-    `rows` has `_key`, `_event_time`, `_label`; `features` the same rows' features; `end` is the
-    newest event time whose label could be known. What `checkpoints` have of the three fits is not
-    grown again, and the version is the same. Raises Rejected when there is nothing to learn, and
-    what `checkpoints` raise.
+    `end` is the newest event time whose label could be known. What `checkpoints` have of the three
+    fits is not grown again, and the version is the same. Raises Rejected when there is nothing to
+    learn, and what `checkpoints` raise.
     """
     checkpoints = checkpoints or NoCheckpoints()
     spans = Spans.before(end, training)
-    fit, stop = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
-    gate = ~stop
-    stop &= ~fit
-    _require_rows(rows[LABEL], {"fit": fit, "stop": stop, "gate": gate}, training)
-
-    label = rows[LABEL]
+    base_rate = _require_rows(table, spans, training)
     with _people_can_read_errors():
-        later = features[stop], label[stop]
-        chosen = _fitted(
-            "choosing", training, training.max_trees, features[fit], label[fit], checkpoints, later
+        chosen = fit(
+            "choosing", training, training.max_trees, table, checkpoints, spans.stop_from, spans.gate_from
         )
-        trees = max(int(chosen.named_steps["classify"].best_iteration) + 1, training.min_trees)
-        unseen = _fitted("gate", training, trees, features[~gate], label[~gate], checkpoints)
-        scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
-            score=unseen.predict_proba(features[gate])[:, 1].astype(float)
-        )
-        final = _fitted("final", training, trees, features, label, checkpoints)
-    return Trained(final, trees, scored.reset_index(drop=True))
+        trees = max(chosen.booster.best_iteration + 1, training.min_trees)
+        unseen = fit("gate", training, trees, table, checkpoints, spans.gate_from)
+        scored = [
+            batch[[KEY, EVENT_TIME, LABEL]].assign(score=unseen.predict(batch))
+            for batch in table.between(spans.gate_from, None)
+        ]
+        final = fit("final", training, trees, table, checkpoints)
+    return Trained(final, trees, pd.concat(scored, ignore_index=True), base_rate)
 
 
-def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pipeline:
-    """An unfitted scikit-learn pipeline: text to category codes, then gradient-boosted trees."""
-    text = [name for name in features if features[name].dtype == object]
-    encoder = ColumnTransformer(
-        [
-            (
-                "categories",
-                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan")),
-                text,
-            )
-        ],
-        remainder="passthrough",
-        verbose_feature_names_out=False,
-    )
-    kinds = ["c"] * len(text) + ["q"] * (features.shape[1] - len(text))
-    classifier = XGBClassifier(
-        n_estimators=trees,
-        tree_method="hist",
-        feature_types=kinds,
-        enable_categorical=True,
-        n_jobs=open_profile().threads,
-        **parameters_of(training),
-    )
-    return Pipeline([("encode", encoder), ("classify", classifier)])
-
-
-def _fitted(
-    fit: str,
+def fit(
+    name: str,
     training: Training,
     trees: int,
-    features: pd.DataFrame,
-    label: pd.Series,
+    table: TrainingSet,
     checkpoints: Checkpoints,
-    stop: tuple[pd.DataFrame, pd.Series] | None = None,
-) -> Pipeline:
-    """The pipeline of a fit; with `stop`, a later span's features and labels, it may end early."""
-    pipeline = build_pipeline(training, features, trees)
-    encode, classify = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
-    encoded = encode.fit_transform(features)
-    later = None if stop is None else (encode.transform(stop[0]), stop[1])
-    fit_in_segments(fit, classify, training, encoded, label, checkpoints, later)
-    _leave_gpu(classify)
-    return pipeline
+    until: datetime | None = None,
+    stop_until: datetime | None = None,
+) -> Fitted:
+    """Learn from all rows, or those before a moment; with `stop_until` the rows from there until then
+    may end it early."""
+    parameters, threads = xgboost_parameters(training), open_profile().threads
+    categories = categories_of(table, until)
+    about: dict[str, Any] = {"threads": threads, "max_bin": parameters["max_bin"]}
+
+    def build() -> tuple[DMatrix, DMatrix | None]:
+        matrix = build_matrix(table, None, until, categories, **about)
+        if stop_until is None:
+            return matrix, None
+        return matrix, build_matrix(table, until, stop_until, categories, ref=matrix, **about)
+
+    state = fit_in_segments(name, training, trees, parameters, build, checkpoints)
+    # Read from bytes, the trees need no GPU, though one grew them.
+    return Fitted(Booster({"nthread": threads}, model_file=bytearray(state)), categories)
 
 
-def _leave_gpu(classifier: XGBClassifier) -> None:
-    """Who answers with the version need have no GPU, though one grew it."""
-    classifier.set_params(device=None)
-    classifier.get_booster().set_param({"device": "cpu"})
+def xgboost_parameters(training: Training) -> dict[str, Any]:
+    """What XGBClassifier would tell XGBoost; raises Rejected for what only XGBClassifier itself heeds."""
+    threads = open_profile().threads
+    found = XGBClassifier(tree_method="hist", n_jobs=threads, **parameters_of(training)).get_xgb_params()
+    if others := sorted(training.parameters.keys() - found.keys()):
+        raise Rejected(
+            f"training.parameters: {', '.join(others)} cannot be set here; for the number of trees there are "
+            "training.max_trees, min_trees and patience"
+        )
+    return dict(found)
 
 
-def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Training) -> None:
-    for name, mask in spans.items():
-        if not mask.any():
+def _require_rows(table: TrainingSet, spans: Spans, training: Training) -> float:
+    """The share of positive labels; raises Rejected where a span has not what it needs."""
+    bounds = {
+        "fit": (None, spans.stop_from),
+        "stop": (spans.stop_from, spans.gate_from),
+        "gate": (spans.gate_from, None),
+    }
+    labels = {name: _labels(table, *bound) for name, bound in bounds.items()}
+    for name, found in labels.items():
+        if not found:
             raise Rejected(
                 f"training: the {name} span has no rows with a matured label; ingest more partitions, "
                 f"or shorten training.stop ({_days(training.stop)}) and training.gate "
                 f"({_days(training.gate)})"
             )
     for name in ("fit", "gate"):
-        if label[spans[name]].nunique() < 2:
+        if len(labels[name]) < 2:
             raise Rejected(
-                f"training: every label of the {name} span is {label[spans[name]].iloc[0]:g}, and it needs "
+                f"training: every label of the {name} span is {min(labels[name]):g}, and it needs "
                 "both labels: check label.column and label.at_least, or lengthen training.gate"
             )
+    everything = sum(labels.values(), Counter())
+    return everything[1.0] / everything.total()
+
+
+def _labels(table: TrainingSet, since: datetime | None, until: datetime | None) -> Counter[float]:
+    """How many rows of a span have each label."""
+    found: Counter[float] = Counter()
+    for batch in table.between(since, until, [LABEL]):
+        found.update(batch[LABEL].to_list())
+    return found
 
 
 @contextmanager

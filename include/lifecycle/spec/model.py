@@ -57,6 +57,10 @@ class Training(Value):
     checkpoint: Duration = timedelta(minutes=5)
     """At the end of a segment what is finished is kept in the store, unless it was this short ago."""
 
+    external_memory: bool = False
+    """Never load the rows whole: XGBoost reads them batch by batch from the scratch disk. For more rows
+    than memory holds; slower."""
+
     @model_validator(mode="after")
     def _leaves_the_device_to_compute(self) -> Self:
         if "device" in self.parameters:
@@ -163,6 +167,15 @@ class ModelSpec(Value):
         default={}, exclude=True
     )
     """What each step needs of a machine; no part of what is computed."""
+
+    @model_validator(mode="after")
+    def _has_memory_of_one_kind(self) -> Self:
+        if self.training.external_memory and (needs := self.compute.get("train")) and needs.gpu:
+            raise ValueError(
+                "training.external_memory: on a GPU XGBoost takes batches that lie in the GPU's memory, and "
+                "rows are read into the CPU's: take out external_memory, or gpu from compute.train"
+            )
+        return self
 
     @property
     def features_file(self) -> str:

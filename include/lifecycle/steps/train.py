@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from operator import itemgetter
+from pathlib import Path
 
 import pandas as pd
 
-from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions, read_rows
+from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions, read_rows, write_rows
 from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
-from include.lifecycle.model.features import compute_features, input_types, load_feature_code
+from include.lifecycle.model.features import FeatureCode, compute_features, input_types, load_feature_code
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import on_device, train
+from include.lifecycle.model.training_set import InMemory, OnDisk, TrainingSet, sample_of
 from include.lifecycle.monitor.drift import describe
 from include.lifecycle.spec.catalog import Catalog, label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -29,11 +32,13 @@ from include.lifecycle.steps.running import Work
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call
+from include.lifecycle.store.scan import connect
 
 _ONLY_SAID = {"description", "owner", "tags"}
 _HOW_IT_RUNS = {"checkpoint"}
 SAMPLE_ROWS = 5_000
 """Training rows kept for drift reports."""
+EXAMPLE_ROWS = 5
 
 
 def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
@@ -94,11 +99,10 @@ def run(work: Work) -> None:
     model = ModelSpec.model_validate(work.call.spec["model"])
     datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
-    rows, found = _rows(work, model, datasets)
     end = work.call.as_of - label_known_after(model, datasets[model.rows])
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
-    features = compute_features(code, rows, inputs, model.features_file)
+    table, found = _training_set(work, model, datasets, code, inputs)
     work.checkpoints = StoredCheckpoints(
         work.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
     )
@@ -106,13 +110,14 @@ def run(work: Work) -> None:
     training = on_device(model.training, device)
     try:
         with work.termination.awaiting(), GpuWatch() if device else nullcontext() as watch:
-            trained = train(training, rows, features, end, work.checkpoints)
+            trained = train(training, table, end, work.checkpoints)
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
 
     package = write_package(
         work.folder / "package",
-        trained.pipeline,
+        trained.fitted.booster,
+        trained.fitted.categories,
         source,
         inputs=inputs,
         key=datasets[model.rows].key[0],
@@ -123,42 +128,78 @@ def run(work: Work) -> None:
     trained.gate.to_parquet(work.folder / "gate.parquet")
     work.keep("gate", work.folder / "gate.parquet")
     privacy = privacy_of(datasets, found)
-    lookback = parse_duration(work.call.spec["lookback"])
-    _keep_references(work, rows[EVENT_TIME], features, lookback, private=bool(privacy))
-    _keep_example(work, rows[list(model.inputs)], private=bool(privacy))
-    work.counts |= {"rows": len(rows), "gate_rows": len(trained.gate)}
+    _keep_references(work, table, parse_duration(work.call.spec["lookback"]), private=bool(privacy))
+    work.counts |= {"rows": len(table), "gate_rows": len(trained.gate)}
     if found is not None:
-        work.counts |= {"rows_in": len(rows) + found.suppressed, "suppressed": found.suppressed}
+        work.counts |= {"rows_in": len(table) + found.suppressed, "suppressed": found.suppressed}
     work.results |= {
         "trees": trained.trees,
-        "base_rate": float(rows[LABEL].mean()),
-        "newest_event": rows[EVENT_TIME].max().isoformat(),
+        "base_rate": trained.base_rate,
+        "newest_event": trained.gate[EVENT_TIME].max().isoformat(),
         **({"privacy": privacy} if privacy else {}),
         **({"gpu": watch.use.model_dump()} if watch else {}),
     }
     keep_provenance(work)
 
 
+def _training_set(
+    work: Work,
+    model: ModelSpec,
+    datasets: dict[str, DatasetSpec],
+    code: FeatureCode,
+    inputs: Mapping[str, str],
+) -> tuple[TrainingSet, Anonymous | None]:
+    """The rows known, with features, never none; an example of them is kept on the way."""
+    rows: pd.DataFrame | Path
+    if model.training.external_memory:
+        rows, found = _rows_beyond_memory(work, model, datasets), None
+    else:
+        rows, found = _rows(work, model, datasets)
+    _keep_example(work, rows, inputs, private=bool(privacy_of(datasets, found)))
+    if isinstance(rows, pd.DataFrame):
+        return InMemory(rows, compute_features(code, rows, inputs, model.features_file)), found
+    table = OnDisk.write(rows, work.folder / "features.parquet", code, inputs, model.features_file)
+    rows.unlink()
+    return table, found
+
+
+def _rows_beyond_memory(work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]) -> Path:
+    """A file of the training set, which is never whole in memory."""
+    if quasi := quasi_identifiers(datasets):
+        raise Rejected(
+            f"{model.name}.yaml: training.external_memory: groups of quasi-identifiers "
+            f"({', '.join(f'{dataset}.{column}' for dataset, column in quasi)}) are counted in memory only; "
+            "take external_memory out, or do without these columns"
+        )
+    file, since = work.folder / "rows.parquet", _since(work, model)
+    pins = work.call.inputs["versions"]
+    count = write_rows(model, datasets, pins, work.store, file, as_of=work.call.as_of, since=since)
+    if not count:
+        raise Rejected(_nothing_known(work, model))
+    return file
+
+
+def _since(work: Work, model: ModelSpec) -> datetime | None:
+    history = model.training.history
+    return None if history is None else work.call.as_of - history
+
+
 def _rows(
     work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]
 ) -> tuple[pd.DataFrame, Anonymous | None]:
     """The training set, small groups left out where quasi-identifiers are named; never empty."""
-    as_of, history = work.call.as_of, model.training.history
     quasi = quasi_identifiers(datasets)
     rows = read_rows(
         model,
         datasets,
         work.call.inputs["versions"],
         work.store,
-        as_of=as_of,
-        since=None if history is None else as_of - history,
+        as_of=work.call.as_of,
+        since=_since(work, model),
         grouped_by=quasi,
     )
     if rows.empty:
-        raise Rejected(
-            f"{model.name}: no row of {model.rows} has a label that had matured at {as_of:%Y-%m-%d}: "
-            f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
-        )
+        raise Rejected(_nothing_known(work, model))
     if not quasi:
         return rows, None
     found = anonymous(rows, datasets)
@@ -170,15 +211,20 @@ def _rows(
     return found.rows, found
 
 
-def _keep_references(
-    work: Work, event_time: pd.Series, features: pd.DataFrame, lookback: timedelta, *, private: bool
-) -> None:
+def _nothing_known(work: Work, model: ModelSpec) -> str:
+    return (
+        f"{model.name}: no row of {model.rows} has a label that had matured at {work.call.as_of:%Y-%m-%d}: "
+        f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
+    )
+
+
+def _keep_references(work: Work, table: TrainingSet, lookback: timedelta, *, private: bool) -> None:
     """The reference and the sample; of private data the sample's columns are shuffled apart, since
     reports compare them one by one and nobody's row need stay."""
-    references = describe(features, event_time, lookback)
+    references = describe(table, lookback)
     document = {name: item.model_dump(mode="json") for name, item in references.items()}
     work.keep("reference", canonical_json(document))
-    sample = features.sample(n=min(SAMPLE_ROWS, len(features)), random_state=work.call.seed)
+    sample = sample_of(table, SAMPLE_ROWS, work.call.seed)
     if private:
         for place, name in enumerate(sample):
             sample[name] = sample[name].sample(frac=1, random_state=work.call.seed + place).to_numpy()
@@ -186,7 +232,20 @@ def _keep_references(
     work.keep("sample", work.folder / "sample.parquet")
 
 
-def _keep_example(work: Work, rows: pd.DataFrame, *, private: bool) -> None:
-    """A few rows of inputs; of private data one row of each input's most frequent value: nobody's."""
-    example = rows.mode().head(1) if private else rows.tail(5)
+def _keep_example(work: Work, rows: pd.DataFrame | Path, inputs: Iterable[str], *, private: bool) -> None:
+    """The newest rows' inputs; of private data one row of each input's most frequent value: nobody's."""
+    with connect() as db:
+        found = db.from_df(rows) if isinstance(rows, pd.DataFrame) else db.read_parquet(str(rows))
+        found.create_view("known")
+        columns = [f'"{name}"' for name in inputs]
+        if private:
+            modes = (
+                f"(SELECT {name} FROM known WHERE {name} IS NOT NULL GROUP BY {name} "
+                f"ORDER BY count(*) DESC, {name} LIMIT 1) AS {name}"
+                for name in columns
+            )
+            example = db.sql(f"SELECT {', '.join(modes)}").df()
+        else:
+            newest = f"OFFSET (SELECT greatest(count(*) - {EXAMPLE_ROWS}, 0) FROM known)"
+            example = db.sql(f"SELECT {', '.join(columns)} FROM known {newest}").df()
     work.keep("example", canonical_json(json.loads(example.to_json(orient="records", date_format="iso"))))

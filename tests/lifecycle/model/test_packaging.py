@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from include.lifecycle.data.point_in_time import LABEL, pin_versions, read_rows
+from include.lifecycle.data.point_in_time import pin_versions, read_rows
+from include.lifecycle.model.checkpoints import NoCheckpoints
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
 from include.lifecycle.model.packaging import FILES, write_package
 from include.lifecycle.model.predictor import BadInput, Predictor
-from include.lifecycle.model.training import build_pipeline
+from include.lifecycle.model.training import fit
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.spec.model import Training
 from include.lifecycle.steps.train import datasets_of
 from tests.lifecycle import tiny
@@ -20,7 +22,7 @@ TEXTS_ONLY = b"def features(rows):\n    return {'city': rows['city']}\n"
 
 
 class Packaged:
-    """A pipeline, its package, and rows to ask both about."""
+    """A fit, its package, and rows to ask both about."""
 
     def __init__(self, project: Project, folder: Path, code: bytes) -> None:
         model = project.catalog.model(MODEL)
@@ -30,9 +32,10 @@ class Packaged:
         self.inputs = input_types(model, datasets)
         self.code = load_feature_code(code)
         features = self.features(self.rows)
-        self.pipeline = build_pipeline(Training(seed=1), features, 20).fit(features, self.rows[LABEL])
+        self.fitted = fit("final", Training(seed=1), 20, InMemory(self.rows, features), NoCheckpoints())
+        booster, categories = self.fitted.booster, self.fitted.categories
         self.files = write_package(
-            folder, self.pipeline, code, inputs=self.inputs, key="trip_id", event_time="at"
+            folder, booster, categories, code, inputs=self.inputs, key="trip_id", event_time="at"
         )
         self.predictor = Predictor(folder)
 
@@ -40,8 +43,8 @@ class Packaged:
         return compute_features(self.code, rows, self.inputs)
 
     def agrees_on(self, rows: pd.DataFrame) -> None:
-        """Fail unless pipeline and package answer the same, in one batch and row by row."""
-        expected = self.pipeline.predict_proba(self.features(rows))[:, 1]
+        """Fail unless the fit and its package answer the same, in one batch and row by row."""
+        expected = self.fitted.predict(self.features(rows))
         columns = {name: rows[name].tolist() for name in self.inputs}
         np.testing.assert_allclose(self.predictor.predict(columns), expected, atol=1e-6)
         singles = [
@@ -56,18 +59,18 @@ def packaged(world: Project, tmp_path: Path) -> Packaged:
     return Packaged(world, tmp_path / "package", tiny.FEATURES)
 
 
-def test_the_package_answers_as_the_pipeline_does(packaged: Packaged) -> None:
+def test_the_package_answers_as_its_fit_does(packaged: Packaged) -> None:
     packaged.agrees_on(packaged.rows.sample(80, random_state=1))
 
 
 @pytest.mark.parametrize("column", ["city", "distance", "stops", "rain"])
-def test_the_package_answers_as_the_pipeline_does_where_values_are_missing(
+def test_the_package_answers_as_its_fit_does_where_values_are_missing(
     packaged: Packaged, column: str
 ) -> None:
     packaged.agrees_on(packaged.rows.head(30).assign(**{column: None if column == "city" else np.nan}))
 
 
-def test_the_package_answers_as_the_pipeline_does_on_a_city_it_never_saw(packaged: Packaged) -> None:
+def test_the_package_answers_as_its_fit_does_on_a_city_it_never_saw(packaged: Packaged) -> None:
     unseen = packaged.rows.head(30).assign(city="ZRH")
     packaged.agrees_on(unseen)
     missing = packaged.predictor.predict(
