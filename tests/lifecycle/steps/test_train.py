@@ -96,7 +96,8 @@ def newest(world: Project, call: Call, fit: str) -> int:
 
 
 def without_times(receipt: Receipt) -> Receipt:
-    return receipt.model_copy(update={"started": midnight(1), "ended": midnight(1)})
+    """All that a receipt says, but when, where and with how much it was done."""
+    return receipt.model_copy(update={"started": midnight(1), "ended": midnight(1), "attempt": None})
 
 
 def unbroken(world: Project, call: Call) -> Receipt:
