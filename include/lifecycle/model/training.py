@@ -72,18 +72,10 @@ def train(
     what `checkpoints` raise.
     """
     checkpoints = checkpoints or NoCheckpoints()
-    spans = Spans.before(end, training)
-    fit, stop = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
-    gate = ~stop
-    stop &= ~fit
-    _require_rows(rows[LABEL], {"fit": fit, "stop": stop, "gate": gate}, training)
-
-    label = rows[LABEL]
+    spans, label = split(training, rows, end), rows[LABEL]
+    chosen = choose(training, features, label, spans, checkpoints)
+    gate = spans["gate"]
     with _people_can_read_errors():
-        later = features[stop], label[stop]
-        chosen = _fitted(
-            "choosing", training, training.max_trees, features[fit], label[fit], checkpoints, later
-        )
         trees = max(int(chosen.named_steps["classify"].best_iteration) + 1, training.min_trees)
         unseen = _fitted("gate", training, trees, features[~gate], label[~gate], checkpoints)
         scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
@@ -91,6 +83,31 @@ def train(
         )
         final = _fitted("final", training, trees, features, label, checkpoints)
     return Trained(final, trees, scored.reset_index(drop=True))
+
+
+def split(training: Training, rows: pd.DataFrame, end: datetime) -> dict[str, pd.Series]:
+    """Which rows lie in the spans `fit`, `stop` and `gate`; raises Rejected when one tells nothing."""
+    spans = Spans.before(end, training)
+    fit, before_gate = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
+    masks = {"fit": fit, "stop": before_gate & ~fit, "gate": ~before_gate}
+    _require_rows(rows[LABEL], masks, training)
+    return masks
+
+
+def choose(
+    training: Training,
+    features: pd.DataFrame,
+    label: pd.Series,
+    spans: dict[str, pd.Series],
+    checkpoints: Checkpoints,
+) -> Pipeline:
+    """Fit on the `fit` span until the `stop` span sees no more gain; nothing here sees the gate."""
+    fit, stop = spans["fit"], spans["stop"]
+    with _people_can_read_errors():
+        later = features[stop], label[stop]
+        return _fitted(
+            "choosing", training, training.max_trees, features[fit], label[fit], checkpoints, later
+        )
 
 
 def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pipeline:

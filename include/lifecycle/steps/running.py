@@ -20,7 +20,7 @@ from include.lifecycle.store.connections import Connections, environment_connect
 from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 
-STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
+STEPS = ("extract", "validate", "publish", "train", "trial", "evaluate", "register", "measure")
 
 
 @dataclass

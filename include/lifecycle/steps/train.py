@@ -41,29 +41,32 @@ def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
     return {name: catalog.dataset(name) for name in names}
 
 
-def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> Call:
+def plan(
+    model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store, search: str | None = None
+) -> Call:
     """The call that trains a model on what is published now and was known at `as_of`.
 
-    The features file goes into the store and its hash into the call. Raises Rejected when a
-    dataset has nothing published, something that was published under another privacy policy, or
-    pseudonyms made with several keys.
+    `search` is the key of the search that found its parameters, where one did. The features file goes
+    into the store and its hash into the call. Raises Rejected when a dataset has nothing published,
+    something that was published under another privacy policy, or pseudonyms made with several keys.
     """
     datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
     for name, spec in datasets.items():
         require_policy(spec, versions[name], store)
     require_one_key(datasets, versions, store)
     specs = {
-        "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
+        "model": model.model_dump(mode="json", exclude={"search", "monitoring", "governor", "gates"}),
         "lookback": model.monitoring.model_dump(mode="json")["lookback"],
         "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets.items()},
     }
     features = store.keep(catalog.features_path(model).read_bytes())
     needs = model.compute.get("train")
     device = {"device": "cuda"} if needs is not None and needs.gpu else {}
+    found_by = {"search": search} if search is not None else {}
     return Call(
         step="train",
         spec=specs,
-        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device},
+        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device, **found_by},
         as_of=as_of,
         code=code_hash("train"),
         seed=model.training.seed,
@@ -92,7 +95,7 @@ def run(work: Work) -> None:
     model = ModelSpec.model_validate(work.call.spec["model"])
     datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
-    rows, found = _rows(work, model, datasets)
+    rows, found = training_rows(work, model, datasets)
     end = work.call.as_of - label_known_after(model, datasets[model.rows])
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
@@ -136,7 +139,7 @@ def run(work: Work) -> None:
     }
 
 
-def _rows(
+def training_rows(
     work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]
 ) -> tuple[pd.DataFrame, Anonymous | None]:
     """The training set, small groups left out where quasi-identifiers are named; never empty."""
