@@ -9,6 +9,7 @@ import mlflow
 from mlflow.entities import Metric as LoggedMetric
 from mlflow.entities import Param, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.model.study import Outcome
@@ -55,15 +56,11 @@ class SearchRuns(Registry):
             experiment = mlflow.set_experiment(model).experiment_id
             parent = self._run(experiment, f"search {run_key[:12]}", {**tags, "run_key": run_key})
             if parent.data.tags.get("winner") != winner.run_key:
-                self._end(parent, "FINISHED", winner, metric)
-                parameters = canonical_json(winner.parameters).decode()
-                for name, value in {"parameters": parameters, "winner": winner.run_key}.items():
-                    self._client.set_tag(parent.info.run_id, name, value)
+                self._tell_winner(parent.info.run_id, winner, metric)
             for number, trial in enumerate(trials):
                 own = {MLFLOW_PARENT_RUN_ID: parent.info.run_id, "run_key": trial.run_key}
                 run = self._run(experiment, f"trial {number}", own, trial.started)
                 if run.info.status != (status := _STATUS[trial.outcome.state]):
-                    self._client.log_batch(run.info.run_id, params=_params(trial))
                     self._end(run, status, trial, metric)
         return LoggedSearch(run_id=parent.info.run_id, experiment_id=experiment)
 
@@ -76,14 +73,22 @@ class SearchRuns(Registry):
             return found[0]
         return self._client.create_run(experiment, _milliseconds(started), dict(tags), run_name=name)
 
+    def _tell_winner(self, run_id: str, winner: LoggedTrial, metric: Metric) -> None:
+        """The tag that says that it was told comes last. Another winner may come: tags can change."""
+        self._client.set_terminated(run_id, "FINISHED")
+        if winner.outcome.value is not None:
+            self._client.log_metric(run_id, f"stop_{metric}", winner.outcome.value)
+        self._client.set_tag(run_id, "parameters", canonical_json(winner.parameters).decode())
+        self._client.set_tag(run_id, "winner", winner.run_key)
+
     def _end(self, run: Run, status: str, trial: LoggedTrial, metric: Metric) -> None:
         ended = _milliseconds(trial.ended)
-        self._client.log_batch(run.info.run_id, metrics=_metrics(trial, metric, ended or 0))
+        params = [Param(name, str(value)) for name, value in trial.parameters.items()]
+        self._client.log_batch(run.info.run_id, params=params)
+        metrics = _metrics(trial, metric, ended or 0)
+        for first in range(0, len(metrics), MAX_METRICS_PER_BATCH):
+            self._client.log_batch(run.info.run_id, metrics[first : first + MAX_METRICS_PER_BATCH])
         self._client.set_terminated(run.info.run_id, status, ended)
-
-
-def _params(trial: LoggedTrial) -> list[Param]:
-    return [Param(name, str(value)) for name, value in trial.parameters.items()]
 
 
 def _metrics(trial: LoggedTrial, metric: Metric, at: int) -> list[LoggedMetric]:
