@@ -1,5 +1,6 @@
 """`<model>.train`, `.release`, `.monitor` and `.reproduce` for each include/models/*.yaml.
 
+A model whose YAML has a `search` also has `<model>.search`.
 Airflow's `dag_id` of the run being started limits the work to that one model.
 """
 
@@ -13,13 +14,21 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     CronTriggerTimetable,
     Param,
+    TaskGroup,
     TriggerRule,
     get_parsing_context,
 )
-from mlops.documentation import describe_monitor, describe_release, describe_reproduce, describe_train
+from mlops.documentation import (
+    describe_monitor,
+    describe_release,
+    describe_reproduce,
+    describe_search,
+    describe_train,
+)
 from mlops.operators.monitor import GovernOperator, MeasureOperator
 from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
 from mlops.operators.reproduce import ReproduceOperator
+from mlops.operators.search import AskOperator, FinishSearchOperator, PlanSearchOperator, TrialOperator
 from mlops.operators.train import (
     EvaluateOperator,
     GateOperator,
@@ -35,6 +44,7 @@ from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.search import Search
 
 
 def candidate(model: ModelSpec) -> Asset:
@@ -45,6 +55,11 @@ def candidate(model: ModelSpec) -> Asset:
 def drift(model: ModelSpec) -> Asset:
     """Wakes the training: the governor wants one."""
     return Asset(f"{model.name}.drift", uri=f"perennial://model/{model.name}/drift")
+
+
+def searched(model: ModelSpec) -> Asset:
+    """Wakes the training: a search found parameters."""
+    return Asset(f"{model.name}.searched", uri=f"perennial://model/{model.name}/searched")
 
 
 def common(model: ModelSpec) -> dict[str, Any]:
@@ -75,9 +90,10 @@ def pool_of(needs: Compute | None) -> str:
 def train(model: ModelSpec) -> DAG:
     """Nightly, or when drift asks: from published rows to a proposed version."""
     nightly = CronTriggerTimetable(model.training.schedule, timezone="UTC", run_immediately=True)
+    wakes = drift(model) | searched(model) if model.search else drift(model)
     with DAG(
         f"{model.name}.train",
-        schedule=AssetOrTimeSchedule(timetable=nightly, assets=[drift(model)]),
+        schedule=AssetOrTimeSchedule(timetable=nightly, assets=wakes),
         doc_md=describe_train(model),
         tags={"train", *model.tags},
         params={
@@ -119,6 +135,54 @@ def train(model: ModelSpec) -> DAG:
             doc_md="Registers the version in MLflow and proposes it in the ledger.",
         )
     return dag
+
+
+def search(model: ModelSpec, settings: Search) -> DAG:
+    """By hand, or by its own schedule: rounds of trials, and the parameters that did best."""
+    with DAG(
+        f"{model.name}.search",
+        schedule=settings.schedule and CronTriggerTimetable(settings.schedule, timezone="UTC"),
+        doc_md=describe_search(model, settings),
+        tags={"search", *model.tags},
+        params={"as_of": moment("As of", "Search on what was known then; empty: the run's own time.")},
+        **common(model),
+    ) as dag:
+        plan = PlanSearchOperator(
+            task_id="plan", model=model.name, doc_md="Pins the data that all trials learn from."
+        )
+        last = plan
+        for number in range(settings.rounds):
+            last = trials_of_round(model, plan, number, after=last)
+        last >> FinishSearchOperator(
+            task_id="finish",
+            planned=plan.output,
+            trigger_rule=TriggerRule.ALL_DONE,
+            outlets=[searched(model)],
+            doc_md="Chooses the winner, logs the trials in MLflow, wakes the training.",
+        )
+    return dag
+
+
+def trials_of_round(model: ModelSpec, plan: Any, number: int, *, after: Any) -> Any:
+    """Asks for a round's trials and runs them; a trial that fails stops no other, and no later round."""
+    needs = model.compute.get("trial")
+    with TaskGroup(f"round_{number}", tooltip="Trials that run at the same time"):
+        ask = AskOperator(
+            task_id="ask",
+            planned=plan.output,
+            number=number,
+            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+            doc_md="What to try next, by the trials so far; nothing when the time is over.",
+        )
+        trial = TrialOperator.partial(
+            task_id="trial",
+            compute=needs,
+            pool="gpu" if needs and needs.gpu else "default_pool",
+            map_index_template="{{ task.asked['number'] }}",
+            doc_md="Fits until the stop span and is measured on it, or is pruned.",
+        ).expand(asked=ask.output)
+    after >> ask
+    return trial
 
 
 def release(model: ModelSpec) -> DAG:
@@ -210,4 +274,6 @@ for name in catalog.model_names():
             continue  # dags/broken_specs.py shows it
         for build in (train, release, reproduce):
             globals()[f"{name}_{build.__name__}"] = build(spec)
+        if spec.search:
+            globals()[f"{name}_search"] = search(spec, spec.search)
         globals()[f"{name}_monitor"] = monitor(spec, catalog.dataset(spec.rows))

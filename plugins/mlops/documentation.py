@@ -10,6 +10,7 @@ from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import Gate, ModelSpec
 from include.lifecycle.spec.quantities import format_duration
 from include.lifecycle.spec.rules import Expectation
+from include.lifecycle.spec.search import Range, Search
 
 MAINTENANCE = """### Maintain all tables
 Weekly: small files of published tables, quarantine and prediction logs are put together, and files
@@ -93,6 +94,23 @@ trigger or backfill trains unless there is nothing new.
 """
 
 
+def describe_search(model: ModelSpec, search: Search) -> str:
+    """Documentation of a search DAG, in Markdown."""
+    space = "\n".join(f"- `{name}`: {_range(span)}" for name, span in search.space.items())
+    return f"""### Search parameters of {model.name}
+At most {search.trials} trials, {search.parallel} at a time; none begins after {search.minutes} minutes. Each
+fits until the stop span and is measured there by {search.metric}; the gate span stays unseen. A trial that
+fails stops no other. A run on the same data goes on where the last one stopped.
+
+The winner's parameters take the place of those in `{model.name}.yaml`, once the governor lets the model be
+trained, for as long as the space below is the YAML's.
+
+**Space**
+
+{space}
+"""
+
+
 def describe_release(model: ModelSpec) -> str:
     """Documentation of a release DAG, in Markdown."""
     return f"""### Release {model.name}
@@ -162,6 +180,13 @@ def _columns(spec: DatasetSpec) -> str:
 def _rule(rule: Expectation) -> str:
     arguments = ", ".join(f"{key} {value}" for key, value in rule.arguments.items())
     return f"- `{rule.name}` {arguments}" + (f" ({rule.severity})" if rule.severity else "")
+
+
+def _range(span: Range) -> str:
+    if span.categorical is not None:
+        return ", ".join(map(str, span.categorical))
+    low, high = span.bounds or ("", "")
+    return f"{low} to {high}" + (", on a logarithmic scale" if span.log else "")
 
 
 def _gate(gate: Gate) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.sdk import DAG, AssetAny
 from airflow.sdk.definitions.param import Param
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.definitions.dag import SerializedDAG
@@ -28,7 +28,17 @@ from include.lifecycle.spec.catalog import Catalog
 from tests.lifecycle import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("pandas", "xgboost", "sklearn", "mlflow", "great_expectations", "evidently", "duckdb", "deltalake")
+HEAVY = (
+    "pandas",
+    "xgboost",
+    "sklearn",
+    "mlflow",
+    "great_expectations",
+    "evidently",
+    "duckdb",
+    "deltalake",
+    "optuna",
+)
 PARSE = f"""
 import runpy, sys
 for name in ("datasets", "models", "tables", "cleaning", "broken_specs"):
@@ -218,6 +228,42 @@ def test_with_lookback_each_partition_goes_its_own_way_under_its_name(
     assert {task.task_id for task in group.iter_tasks()} == {"extract", "validate", "publish"}
     for task in group.iter_tasks():
         assert "partition" in str(task.map_index_template)
+
+
+def test_only_a_model_with_a_space_has_a_search_in_rounds_that_go_on_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    assert "late.search" not in _parse(project.specs, monkeypatch).dags
+    project.add("models/late.yaml", tiny.SEARCH)
+    found = _parse(project.specs, monkeypatch)
+    assert found.import_errors == {}
+    dag, train = found.dags["late.search"], found.dags["late.train"]
+    rounds = [f"round_{number}.{task}" for number in range(3) for task in ("ask", "trial")]
+    assert dag.task_ids == ["plan", *rounds, "finish"]
+    assert dag.schedule is None
+    for number in range(3):
+        ask, trial = dag.get_task(f"round_{number}.ask"), dag.get_task(f"round_{number}.trial")
+        before = f"round_{number - 1}.trial" if number else "plan"
+        assert ask.upstream_task_ids == {"plan", before}
+        assert ask.trigger_rule == "all_done_min_one_success"
+        assert trial.is_mapped
+        assert trial.upstream_task_ids == {ask.task_id}
+    finish = dag.get_task("finish")
+    assert finish.trigger_rule == "all_done"
+    assert finish.upstream_task_ids == {"plan", "round_2.trial"}
+    assert [outlet.uri for outlet in finish.outlets] == ["perennial://model/late/searched"]
+    woken_by = train.timetable.asset_condition
+    assert isinstance(woken_by, AssetAny)
+    assert [asset.name for asset in woken_by.objects] == ["late.drift", "late.searched"]
+
+
+def test_a_search_may_have_a_schedule_and_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.add("models/late.yaml", f'{tiny.SEARCH}  schedule: "0 3 1 * *"\ncompute: {{trial: {{gpu: 1}}}}\n')
+    dag = _parse(project.specs, monkeypatch).dags["late.search"]
+    assert _scheduled(dag).timetable.summary == "0 3 1 * *"
+    assert dag.get_task("round_0.trial").pool == "gpu"
 
 
 def test_a_second_model_is_a_second_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

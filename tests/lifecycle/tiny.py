@@ -86,6 +86,17 @@ gates:
 monitoring: {lookback: 3d, min_rows: 20, sample: 200}
 governor: {bad_windows: 2, of_last: 3, cooldown: 3d, budget: 2, budget_period: 30d, max_age: 20d}
 """
+SEARCH = """
+search:
+  space:
+    max_depth: {int: [2, 5]}
+    learning_rate: {float: [0.05, 0.5], log: true}
+    grow_policy: {categorical: [depthwise, lossguide]}
+  trials: 6
+  parallel: 2
+  segment: 5
+  seed: 1
+"""
 FEATURES = b"""
 import numpy as np
 
@@ -133,6 +144,11 @@ class Project:
     def state(self) -> ModelState:
         """What the ledger says now."""
         return fold(self.ledger.entries())
+
+    def add(self, file: str, text: str) -> None:
+        """Append to a spec as a person would."""
+        end = (self.specs / file).read_text()[-20:]
+        self.edit(file, end, end + text)
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Change a spec as a person would."""

@@ -49,9 +49,10 @@ class Fitted:
     booster: Booster
     categories: Categories
 
-    def predict(self, features: pd.DataFrame) -> npt.NDArray[np.float64]:
-        """Probabilities of the positive class, one per row."""
-        scores = self.booster.inplace_predict(encoded(features, self.categories))
+    def predict(self, features: pd.DataFrame, trees: int = 0) -> npt.NDArray[np.float64]:
+        """Probabilities of the positive class, one per row, by the first so many trees (0: by all)."""
+        matrix = encoded(features, self.categories)
+        scores = self.booster.inplace_predict(matrix, iteration_range=(0, trees))
         return np.asarray(scores, dtype=np.float64)
 
 
@@ -86,11 +87,9 @@ def train(
     """
     checkpoints = checkpoints or NoCheckpoints()
     spans = Spans.before(end, training)
-    base_rate = _require_rows(table, spans, training)
+    base_rate = require_rows(table, spans, training)
+    chosen = choose(training, table, spans, checkpoints)
     with _people_can_read_errors():
-        chosen = fit(
-            "choosing", training, training.max_trees, table, checkpoints, spans.stop_from, spans.gate_from
-        )
         trees = max(chosen.booster.best_iteration + 1, training.min_trees)
         unseen = fit("gate", training, trees, table, checkpoints, spans.gate_from)
         scored = [
@@ -99,6 +98,14 @@ def train(
         ]
         final = fit("final", training, trees, table, checkpoints)
     return Trained(final, trees, pd.concat(scored, ignore_index=True), base_rate)
+
+
+def choose(training: Training, table: TrainingSet, spans: Spans, checkpoints: Checkpoints) -> Fitted:
+    """Learn from the `fit` span until the `stop` span sees no more gain; nothing here sees the gate."""
+    with _people_can_read_errors():
+        return fit(
+            "choosing", training, training.max_trees, table, checkpoints, spans.stop_from, spans.gate_from
+        )
 
 
 def fit(
@@ -139,7 +146,7 @@ def xgboost_parameters(training: Training) -> dict[str, Any]:
     return dict(found)
 
 
-def _require_rows(table: TrainingSet, spans: Spans, training: Training) -> float:
+def require_rows(table: TrainingSet, spans: Spans, training: Training) -> float:
     """The share of positive labels; raises Rejected where a span has not what it needs."""
     bounds = {
         "fit": (None, spans.stop_from),

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.dataset import Identifier
+from include.lifecycle.spec.metrics import Metric
 from include.lifecycle.spec.quantities import Cron, Duration
+from include.lifecycle.spec.search import Search
 from include.lifecycle.spec.value import Value
-
-Metric = Literal["brier", "log_loss", "auc"]
 
 
 class Join(Value):
@@ -160,10 +160,12 @@ class ModelSpec(Value):
     features: str | None = None
     """The Python file with `features(rows)`, beside the YAML; `<name>.py` when empty."""
     training: Training = Training()
+    search: Search | None = None
+    """How better parameters are searched for; without it there is no `<model>.search`."""
     gates: tuple[Gate, ...] = ()
     monitoring: Monitoring = Monitoring()
     governor: Governor = Governor()
-    compute: dict[Literal["train", "evaluate", "register", "measure"], Compute] = Field(
+    compute: dict[Literal["train", "trial", "evaluate", "register", "measure"], Compute] = Field(
         default={}, exclude=True
     )
     """What each step needs of a machine; no part of what is computed."""

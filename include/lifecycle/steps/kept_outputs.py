@@ -89,7 +89,9 @@ def _left_alone(dataset: str, touching: list[Receipt], others: list[Receipt], st
             by_key = name == "gate" and receipt.call.spec["model"]["rows"] == dataset
             (rowless if receipt.call.step in _TRAINING and not by_key else own).add(output.sha256)
     calls = (json.loads(store.get(path) or b"{}") for path in store.list("calls"))
-    features = {call["inputs"]["features"]["sha256"] for call in calls if call.get("step") == "train"}
+    features = {
+        call["inputs"]["features"]["sha256"] for call in calls if "features" in call.get("inputs", {})
+    }
     return (foreign | rowless | features) - own
 
 

@@ -22,7 +22,17 @@ from include.lifecycle.store.objects import Output, Store, is_full
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call, write_receipt
 from include.lifecycle.store.scratch import scratch_folder
 
-STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure", "reproduce")
+STEPS = (
+    "extract",
+    "validate",
+    "publish",
+    "train",
+    "trial",
+    "evaluate",
+    "register",
+    "measure",
+    "reproduce",
+)
 
 
 @dataclass

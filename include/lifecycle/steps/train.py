@@ -47,29 +47,32 @@ def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
     return {name: catalog.dataset(name) for name in names}
 
 
-def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> Call:
+def plan(
+    model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store, search: str | None = None
+) -> Call:
     """The call that trains a model on what is published now and was known at `as_of`.
 
-    The features file goes into the store and its hash into the call. Raises Rejected when a
-    dataset has nothing published, something that was published under another privacy policy, or
-    pseudonyms made with several keys.
+    `search` is the key of the search that found its parameters, where one did. The features file goes
+    into the store and its hash into the call. Raises Rejected when a dataset has nothing published,
+    something that was published under another privacy policy, or pseudonyms made with several keys.
     """
     datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
     for name, spec in datasets.items():
         require_policy(spec, versions[name], store)
     require_one_key(datasets, versions, store)
     specs = {
-        "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
+        "model": model.model_dump(mode="json", exclude={"search", "monitoring", "governor", "gates"}),
         "lookback": model.monitoring.model_dump(mode="json")["lookback"],
         "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets.items()},
     }
     features = store.keep(catalog.features_path(model).read_bytes())
     needs = model.compute.get("train")
     device = {"device": "cuda"} if needs is not None and needs.gpu else {}
+    found_by = {"search": search} if search is not None else {}
     return Call(
         step="train",
         spec=specs,
-        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device},
+        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device, **found_by},
         as_of=as_of,
         code=code_hash("train"),
         seed=model.training.seed,
@@ -102,7 +105,9 @@ def run(work: Work) -> None:
     end = work.call.as_of - label_known_after(model, datasets[model.rows])
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
-    table, found = _training_set(work, model, datasets, code, inputs)
+    rows, found = known_rows(work, model, datasets)
+    _keep_example(work, rows, inputs, private=bool(privacy_of(datasets, found)))
+    table = training_set(work, model, rows, code, inputs)
     work.checkpoints = StoredCheckpoints(
         work.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
     )
@@ -142,25 +147,24 @@ def run(work: Work) -> None:
     keep_provenance(work)
 
 
-def _training_set(
-    work: Work,
-    model: ModelSpec,
-    datasets: dict[str, DatasetSpec],
-    code: FeatureCode,
-    inputs: Mapping[str, str],
-) -> tuple[TrainingSet, Anonymous | None]:
-    """The rows known, with features, never none; an example of them is kept on the way."""
-    rows: pd.DataFrame | Path
+def known_rows(
+    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]
+) -> tuple[pd.DataFrame | Path, Anonymous | None]:
+    """The rows known, never none: in memory, or in a file."""
     if model.training.external_memory:
-        rows, found = _rows_beyond_memory(work, model, datasets), None
-    else:
-        rows, found = _rows(work, model, datasets)
-    _keep_example(work, rows, inputs, private=bool(privacy_of(datasets, found)))
+        return _rows_beyond_memory(work, model, datasets), None
+    return _rows(work, model, datasets)
+
+
+def training_set(
+    work: Work, model: ModelSpec, rows: pd.DataFrame | Path, code: FeatureCode, inputs: Mapping[str, str]
+) -> TrainingSet:
+    """The rows with their features; a file of rows is removed."""
     if isinstance(rows, pd.DataFrame):
-        return InMemory(rows, compute_features(code, rows, inputs, model.features_file)), found
+        return InMemory(rows, compute_features(code, rows, inputs, model.features_file))
     table = OnDisk.write(rows, work.folder / "features.parquet", code, inputs, model.features_file)
     rows.unlink()
-    return table, found
+    return table
 
 
 def _rows_beyond_memory(work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]) -> Path:

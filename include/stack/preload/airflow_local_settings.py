@@ -20,8 +20,11 @@ _STEP_MODULES = (
     "great_expectations",
     "evidently.presets",
     *(f"include.lifecycle.steps.{step}" for step in ("publish", "validate", "extract", "train")),
-    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure")),
-    *(f"mlops.operators.{verb}" for verb in ("ingest", "requeue", "tables", "train", "release", "monitor")),
+    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure", "trial")),
+    *(
+        f"mlops.operators.{verb}"
+        for verb in ("ingest", "requeue", "tables", "train", "release", "monitor", "search")
+    ),
     "mlops.documentation",
 )
 
