@@ -50,6 +50,7 @@ DAG_IDS = {
     "tables.maintain",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in ("train", "release", "monitor")),
+    *(f"{name}.search" for name in CATALOG.model_names() if CATALOG.model(name).search),
 }
 
 
