@@ -176,6 +176,7 @@ def trials_of_round(model: ModelSpec, plan: Any, number: int, *, after: Any) -> 
         )
         trial = TrialOperator.partial(
             task_id="trial",
+            model=model.name,
             compute=needs,
             pool="gpu" if needs and needs.gpu else "default_pool",
             map_index_template="{{ task.asked['number'] }}",

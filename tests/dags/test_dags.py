@@ -52,6 +52,7 @@ DAG_IDS = {
     "perennial.clean",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in MODEL_VERBS),
+    *(f"{name}.search" for name in CATALOG.model_names() if CATALOG.model(name).search),
 }
 
 

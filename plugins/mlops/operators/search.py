@@ -66,8 +66,9 @@ class TrialOperator(StepOperator):
     ui_color = "#d9c8f0"
     template_fields: Sequence[str] = ("asked",)
 
-    def __init__(self, *, asked: Any, **kwargs: Any) -> None:
+    def __init__(self, *, model: str, asked: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.model = model
         self.asked = asked
 
     def plan(self, context: Context, store: Store) -> Call:

@@ -116,16 +116,17 @@ def test_a_search_learns_from_its_trials() -> None:
     assert sum(rates[-10:]) < sum(rates[:10]) / 2
 
 
-def test_trials_that_run_are_not_tried_again() -> None:
+def test_trials_that_run_count_and_those_that_failed_do_not() -> None:
     """Those of one round would be alike otherwise: each sees the same results."""
-    search, trials = search_of(), list[Trial]()
+    search, done = search_of(), list[Trial]()
     for _ in range(12):
-        parameters = ask(search, {}, trials)
-        trials.append(trial_of(parameters, "complete", by_learning_rate(parameters)))
-    for _ in range(6):
-        trials.append(trial_of(ask(search, {}, trials), "running", 0))
-    asked = [float(trial.parameters["learning_rate"]) for trial in trials[-6:]]
-    assert len(set(asked)) == 6
+        parameters = ask(search, {}, done)
+        done.append(trial_of(parameters, "complete", by_learning_rate(parameters)))
+    next_one = ask(search, {}, done)
+    unknown = Trial(outcome=Outcome(state="failed"))
+    after_failed = ask(search, {}, [*done, trial_of(next_one, "failed", 0)])
+    assert after_failed == ask(search, {}, [*done, unknown])
+    assert after_failed != ask(search, {}, [*done, trial_of(next_one, "running", 0)])
 
 
 def reported(search: Search, trials: list[Trial], values: list[float]) -> tuple[optuna.Trial, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ from mlops.operators.clean import CleanClusterOperator, CleanStoreOperator
 
 from tests.lifecycle.tiny import Project
 from tests.plugins.contexts import context_of
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else's scratch folders."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def _clean() -> object:
