@@ -45,10 +45,4 @@ def _features(encoder: ColumnTransformer) -> dict[str, list[str] | None]:
     found = ordinal.categories_ if text else []  # never fitted when there is no text
     categories = dict(zip(text, (values.tolist() for values in found), strict=True))
     names = encoder.get_feature_names_out().tolist()
-    return {name: _known(categories.get(name)) for name in names}
-
-
-def _known(categories: list[str | None] | None) -> list[str] | None:
-    if categories is None:
-        return None
-    return [value for value in categories if isinstance(value, str)]
+    return {name: categories.get(name) for name in names}

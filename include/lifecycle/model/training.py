@@ -100,7 +100,12 @@ def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pi
         [
             (
                 "categories",
-                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan")),
+                OrdinalEncoder(
+                    # Of itself it would make None a category, and a package takes it for missing.
+                    categories=[sorted(features[name].dropna().unique()) or [""] for name in text],
+                    handle_unknown="use_encoded_value",
+                    unknown_value=float("nan"),
+                ),
                 text,
             )
         ],

@@ -102,6 +102,19 @@ def test_a_boolean_may_be_missing(project: Project, tmp_path: Path) -> None:
     packaged.agrees_on(packaged.rows.head(40))
 
 
+def test_a_text_that_was_missing_in_training_is_missing_to_the_package_as_well(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    codes, rain = draw.integers(0, 13, 2_000), draw.normal(size=2_000)
+    cities = np.array([*"abcdefghijkl", None], dtype=object)[codes]
+    features = pd.DataFrame({"city": cities, "never": np.full(2_000, None), "rain": rain})
+    is_late = pd.Series(np.append(2 * draw.normal(size=12), -3)[codes] + rain > 0)
+    pipeline = build_pipeline(Training(seed=1), features, 20).fit(features, is_late)
+    inputs = {"city": "string", "never": "string", "rain": "number"}
+    write_package(tmp_path, pipeline, b"features = dict", inputs=inputs, key="trip_id", event_time="at")
+    answers = Predictor(tmp_path).predict({name: features[name].tolist() for name in inputs})
+    np.testing.assert_allclose(answers, pipeline.predict_proba(features)[:, 1], atol=1e-6)
+
+
 def test_a_package_holds_its_files_and_no_pickle(packaged: Packaged) -> None:
     folder = packaged.files[0].parent
     assert sorted(file.name for file in folder.rglob("*") if file.is_file()) == sorted(FILES)
