@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from xgboost import XGBClassifier
 from xgboost.core import XGBoostError
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.checkpoints import Checkpoints, NoCheckpoints, fit_in_segments
+from include.lifecycle.model.estimators import build_estimator, fit_estimator
 from include.lifecycle.spec.model import Training, parameters_of
 from include.lifecycle.spec.profile import open_profile
 
@@ -44,8 +46,9 @@ class Trained:
     """A version before packaging."""
 
     pipeline: Pipeline
-    """Encoder and trees, fitted on all rows."""
-    trees: int
+    """Encoder and classifier, fitted on all rows."""
+    trees: int | None
+    """How many XGBoost grew; None of another estimator."""
     gate: pd.DataFrame
     """`_key`, `_event_time`, `_label` and `score` of the gate rows, by a fit that never saw them."""
 
@@ -64,13 +67,15 @@ def train(
     end: datetime,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
-    """Fit, choose the number of trees, score the gate, refit on all rows known.
+    """Fit, choose the number of XGBoost's trees, score the gate, refit on all rows known.
 
     `rows` has `_key`, `_event_time`, `_label`; `features` the same rows' features; `end` is the
     newest event time whose label could be known. What `checkpoints` have of the three fits is not
     grown again, and the version is the same. Raises Rejected when there is nothing to learn, and
     what `checkpoints` raise.
     """
+    if not training.is_xgboost:
+        return _train_in_one_go(training, rows, features, end)
     checkpoints = checkpoints or NoCheckpoints()
     spans = Spans.before(end, training)
     fit, stop = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] < spans.gate_from
@@ -86,15 +91,30 @@ def train(
         )
         trees = max(int(chosen.named_steps["classify"].best_iteration) + 1, training.min_trees)
         unseen = _fitted("gate", training, trees, features[~gate], label[~gate], checkpoints)
-        scored = rows.loc[gate, [KEY, EVENT_TIME, LABEL]].assign(
-            score=unseen.predict_proba(features[gate])[:, 1].astype(float)
-        )
+        scored = _scored(unseen, rows[gate], features[gate])
         final = _fitted("final", training, trees, features, label, checkpoints)
-    return Trained(final, trees, scored.reset_index(drop=True))
+    return Trained(final, trees, scored)
 
 
-def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pipeline:
-    """An unfitted scikit-learn pipeline: text to category codes, then gradient-boosted trees."""
+def _train_in_one_go(
+    training: Training, rows: pd.DataFrame, features: pd.DataFrame, end: datetime
+) -> Trained:
+    """The same for an estimator that has no number of trees to choose, and so needs no span for it."""
+    label, gate = rows[LABEL], rows[EVENT_TIME] >= Spans.before(end, training).gate_from
+    _require_rows(label, {"fit": ~gate, "gate": gate}, training)
+    before = features[~gate]
+    unseen = fit_estimator(build_pipeline(training, before), training, before, label[~gate])
+    final = fit_estimator(build_pipeline(training, features), training, features, label)
+    return Trained(final, None, _scored(unseen, rows[gate], features[gate]))
+
+
+def _scored(unseen: Pipeline, rows: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    score = unseen.predict_proba(features)[:, 1].astype(float)
+    return rows[[KEY, EVENT_TIME, LABEL]].assign(score=score).reset_index(drop=True)
+
+
+def build_pipeline(training: Training, features: pd.DataFrame, trees: int | None = None) -> Pipeline:
+    """An unfitted scikit-learn pipeline: a matrix of floats, text as category codes; then the classifier."""
     text = [name for name in features if features[name].dtype == object]
     encoder = ColumnTransformer(
         [
@@ -109,9 +129,13 @@ def build_pipeline(training: Training, features: pd.DataFrame, trees: int) -> Pi
                 text,
             )
         ],
-        remainder="passthrough",
+        remainder=FunctionTransformer(
+            np.asarray, kw_args={"dtype": np.float64}, feature_names_out="one-to-one"
+        ),
         verbose_feature_names_out=False,
     )
+    if not training.is_xgboost:
+        return Pipeline([("encode", encoder), ("classify", build_estimator(training, len(text)))])
     kinds = ["c"] * len(text) + ["q"] * (features.shape[1] - len(text))
     classifier = XGBClassifier(
         n_estimators=trees,
@@ -154,8 +178,7 @@ def _require_rows(label: pd.Series, spans: dict[str, pd.Series], training: Train
         if not mask.any():
             raise Rejected(
                 f"training: the {name} span has no rows with a matured label; ingest more partitions, "
-                f"or shorten training.stop ({_days(training.stop)}) and training.gate "
-                f"({_days(training.gate)})"
+                f"or shorten {_lengths(training)}"
             )
     for name in ("fit", "gate"):
         if label[spans[name]].nunique() < 2:
@@ -173,6 +196,11 @@ def _people_can_read_errors() -> Iterator[None]:
     except (XGBoostError, TypeError, ValueError) as error:
         reason = _PLACE.sub("", str(error).splitlines()[0])
         raise Rejected(f"training: XGBoost refuses ({reason}); check training.parameters") from error
+
+
+def _lengths(training: Training) -> str:
+    gate = f"training.gate ({_days(training.gate)})"
+    return f"training.stop ({_days(training.stop)}) and {gate}" if training.is_xgboost else gate
 
 
 def _days(duration: timedelta) -> str:

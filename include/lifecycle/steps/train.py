@@ -13,6 +13,7 @@ from include.lifecycle.data.point_in_time import EVENT_TIME, LABEL, pin_versions
 from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
+from include.lifecycle.model.estimators import check_estimator
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
@@ -44,10 +45,11 @@ def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
 def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> Call:
     """The call that trains a model on what is published now and was known at `as_of`.
 
-    The features file goes into the store and its hash into the call. Raises Rejected when a
-    dataset has nothing published, something that was published under another privacy policy, or
-    pseudonyms made with several keys.
+    The features file goes into the store and its hash into the call. Raises SpecError for an unknown
+    estimator or parameter, and Rejected when a dataset has nothing published, something that was
+    published under another privacy policy, or pseudonyms made with several keys.
     """
+    check_estimator(model)
     datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
     for name, spec in datasets.items():
         require_policy(spec, versions[name], store)
@@ -97,13 +99,14 @@ def run(work: Work) -> None:
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
     features = compute_features(code, rows, inputs, model.features_file)
+    awaiting = work.termination.awaiting() if model.training.is_xgboost else nullcontext()
     work.checkpoints = StoredCheckpoints(
         work.call.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
     )
     device = work.call.inputs.get("device")
     training = on_device(model.training, device)
     try:
-        with work.termination.awaiting(), GpuWatch() if device else nullcontext() as watch:
+        with awaiting, GpuWatch() if device else nullcontext() as watch:
             trained = train(training, rows, features, end, work.checkpoints)
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
@@ -128,7 +131,7 @@ def run(work: Work) -> None:
     if found is not None:
         work.counts |= {"rows_in": len(rows) + found.suppressed, "suppressed": found.suppressed}
     work.results |= {
-        "trees": trained.trees,
+        **({"trees": trained.trees} if trained.trees is not None else {}),
         "base_rate": float(rows[LABEL].mean()),
         "newest_event": rows[EVENT_TIME].max().isoformat(),
         **({"privacy": privacy} if privacy else {}),

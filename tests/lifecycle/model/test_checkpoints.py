@@ -16,7 +16,7 @@ from xgboost import Booster, XGBClassifier
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.model.checkpoints import NoCheckpoints, fit_in_segments, seed_of
-from include.lifecycle.model.packaging import FILES, write_package
+from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import Trained, train
 from include.lifecycle.spec.model import Training
 from include.lifecycle.store.checkpoints import StoredCheckpoints
@@ -91,8 +91,7 @@ def learn(training: Training, checkpoints: Any = None) -> Trained:
 def bytes_of(trained: Trained, folder: Path) -> dict[str, bytes]:
     """The files of the version's package."""
     about: dict[str, Any] = {"inputs": {"city": "string"}, "key": "trip_id", "event_time": "at"}
-    write_package(folder, trained.pipeline, b"", **about)
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {file.name: file.read_bytes() for file in write_package(folder, trained.pipeline, b"", **about)}
 
 
 def stop_again_and_again(training: Training, rounds: list[int]) -> tuple[Trained, list[Notebook]]:
