@@ -3,7 +3,6 @@ from typing import cast
 import pytest
 
 from include.lifecycle.errors import Tampered
-from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.decisions import propose, record, settle
 from include.lifecycle.release.document import ReleaseDocument, read_release, release_path, write_release
@@ -46,7 +45,8 @@ def test_registry_and_document_follow_the_fold(
         "2",
         midnight(22),
     )
-    assert document.champion.package == package_of(trained.outputs)
+    package = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+    assert document.champion.package == {name: trained.outputs[name] for name in package}
 
 
 def test_running_it_twice_changes_nothing(world: Project, trained: Receipt, registry: FakeRegistry) -> None:
