@@ -47,8 +47,8 @@ def check_estimator(model: ModelSpec) -> None:
         raise SpecError(f"{model.name}.yaml: training.{fault}")
 
 
-def build_estimator(training: Training, categories: int) -> Any:
-    """An unfitted classifier of a matrix of floats, the first `categories` columns codes of categories.
+def build_estimator(training: Training, categories: int, numbers: int) -> Any:
+    """An unfitted classifier of a matrix of floats: so many codes of categories, then so many numbers.
 
     Where it takes no missing values the codes become a column for each category, numbers are scaled,
     and a missing one becomes the median. A missing category is one of its own.
@@ -60,10 +60,11 @@ def build_estimator(training: Training, categories: int) -> Any:
     if takes.allow_nan:
         return classifier
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=takes.sparse)
-    numbers = Pipeline(
+    scaled = Pipeline(
         [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
     )
-    columns = [("categories", one_hot, slice(0, categories)), ("numbers", numbers, slice(categories, None))]
+    places = list(range(categories + numbers))
+    columns = [("categories", one_hot, places[:categories]), ("numbers", scaled, places[categories:])]
     return Pipeline([("prepare", ColumnTransformer(columns)), ("classify", classifier)])
 
 

@@ -134,9 +134,10 @@ def build_pipeline(training: Training, features: pd.DataFrame, trees: int | None
         ),
         verbose_feature_names_out=False,
     )
+    numbers = features.shape[1] - len(text)
     if not training.is_xgboost:
-        return Pipeline([("encode", encoder), ("classify", build_estimator(training, len(text)))])
-    kinds = ["c"] * len(text) + ["q"] * (features.shape[1] - len(text))
+        return Pipeline([("encode", encoder), ("classify", build_estimator(training, len(text), numbers))])
+    kinds = ["c"] * len(text) + ["q"] * numbers
     classifier = XGBClassifier(
         n_estimators=trees,
         tree_method="hist",

@@ -31,6 +31,24 @@ def test_the_package_answers_as_the_pipeline_does_whatever_is_unseen_or_missing(
     packaged.agrees_on(rows.assign(city=None, distance=np.nan, stops=np.nan, rain=np.nan), singly=1e-12)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [
+        "'far': rows['distance'] > 500",
+        "'far': rows['distance'] > 500, 'rain': rows['rain']",
+        "'city': rows['city']",
+    ],
+)
+def test_features_may_be_all_switches_all_numbers_or_all_texts(
+    world: Project, tmp_path: Path, features: str
+) -> None:
+    code = f"def features(rows):\n    return {{{features}}}\n".encode()
+    packaged = Packaged(world, tmp_path / "package", code, Training(estimator=LINEAR))
+    packaged.agrees_on(packaged.rows.head(20), singly=1e-12)
+    encode = packaged.pipeline.named_steps["encode"]
+    assert encode.transform(packaged.features(packaged.rows)).dtype == np.float64, "as the package has it"
+
+
 def test_a_category_that_training_never_saw_counts_as_missing(packaged: Packaged) -> None:
     def answers(city: str | None) -> list[float]:
         rows = packaged.rows.head(20).assign(city=city)
@@ -47,7 +65,7 @@ def test_a_category_that_training_never_saw_counts_as_missing(packaged: Packaged
 def test_only_who_takes_no_missing_values_gets_them_filled(estimator: str, prepared: bool) -> None:
     """GaussianNB takes no sparse matrix either."""
     training = Training(estimator=estimator)
-    classifier = build_estimator(training, categories=1)
+    classifier = build_estimator(training, categories=1, numbers=1)
     assert ("prepare" in getattr(classifier, "named_steps", {})) is prepared
     matrix = np.array([[0, 5.0], [1, np.nan], [np.nan, -5.0], [0, 4.0]] * 5)
     fitted = classifier.fit(matrix, np.array([0.0, 1.0, 1.0, 0.0] * 5))
@@ -55,7 +73,7 @@ def test_only_who_takes_no_missing_values_gets_them_filled(estimator: str, prepa
 
 
 def test_the_seed_is_the_estimators_random_state() -> None:
-    assert build_estimator(Training(estimator=FOREST, seed=7), 0).random_state == 7
+    assert build_estimator(Training(estimator=FOREST, seed=7), 0, 1).random_state == 7
 
 
 def test_a_fit_uses_the_profiles_threads_and_the_version_has_none(
@@ -63,7 +81,7 @@ def test_a_fit_uses_the_profiles_threads_and_the_version_has_none(
 ) -> None:
     threads = []
 
-    class Forest(type(build_estimator(Training(estimator=FOREST), 0))):  # type: ignore[misc]
+    class Forest(type(build_estimator(Training(estimator=FOREST), 0, 1))):  # type: ignore[misc]
         def fit(self, matrix: object, label: object) -> object:
             from joblib import effective_n_jobs
 

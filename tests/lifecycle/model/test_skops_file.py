@@ -51,7 +51,7 @@ def test_what_lies_between_the_fields_of_records_is_not_written(tmp_path: Path) 
     files = []
     for left_over in (b"\x00", b"\xff"):
         classifier = LogisticRegression().fit(MATRIX, LABEL)
-        nodes = np.frombuffer(left_over * 32, record).copy()
+        nodes = np.frombuffer(bytearray(left_over * 32), record)
         nodes["child"], nodes["side"] = [1, 2], [3, 4]
         classifier.nodes_ = nodes
         write_estimator(classifier, tmp_path / "file")
