@@ -37,9 +37,12 @@ def _check_dataset(catalog: Catalog, name: str) -> None:
 
 
 def _check_model(catalog: Catalog, name: str) -> None:
+    from include.lifecycle.model.estimators import check_estimator
     from include.lifecycle.model.features import load_feature_code
 
-    path = catalog.features_path(catalog.model(name))
+    model = catalog.model(name)
+    check_estimator(model)
+    path = catalog.features_path(model)
     load_feature_code(path.read_bytes(), str(path))
 
 

@@ -60,7 +60,7 @@ def _add_models(app: FastAPI, models: Models, answering: Answering) -> None:
             {
                 "name": name,
                 "versions": [served.release.version],
-                "platform": "perennial_xgboost",
+                "platform": f"perennial_{served.predictor.library}",
                 "inputs": inference_v2.tensors(served.predictor),
                 "outputs": [{"name": inference_v2.OUTPUT, "datatype": "FP64", "shape": [-1]}],
                 "parameters": _parameters(served, followed),

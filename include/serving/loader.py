@@ -107,9 +107,9 @@ class Models:
                 _log.error("releases cannot be read, serving goes on: %s", error)
             self._store_trouble = str(error)
             return
-        self._store_trouble = None
         for model, content in contents.items():
             self._follow(model, content)
+        self._store_trouble = None  # not before: a server is ready when it has what it is to answer with
 
     def _run(self) -> None:
         while not self._stopped.is_set():

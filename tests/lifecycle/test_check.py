@@ -27,6 +27,12 @@ def test_fine_specs_pass_the_check(project: Project, capsys: pytest.CaptureFixtu
         ),
         ("models/late.yaml", "rows: trips", "rows: trip", "unknown dataset 'trip'"),
         ("models/late.py", "def features", "def feature", "define `features(rows)`"),
+        (
+            "models/late.yaml",
+            "training:\n  stop: 4d\n  gate: 3d\n  max_trees: 30\n  min_trees: 5\n  patience: 5",
+            "training:\n  gate: 3d\n  estimator: sklearn.linear_model.LogisticRegression",
+            "late.yaml: training.parameters: unknown 'max_depth' of sklearn.linear_model.LogisticRegression",
+        ),
         ("profiles/local.yaml", "threads: 1", "threads: 0", "local.yaml: threads"),
     ],
 )

@@ -185,6 +185,14 @@ def enter(root: Path, env: pytest.MonkeyPatch, store: Store | None = None) -> Pr
     return Project(root, store or Store(str(root / "store")))
 
 
+def learn_by(project: Project, estimator: str, parameters: str = "{}", model: str = MODEL) -> None:
+    """Let a model, new where there is none of the name, be learned by an estimator of scikit-learn's."""
+    head, rest = LATE.split("training:\n")
+    training = f"training: {{gate: 3d, estimator: {estimator}, parameters: {parameters}, seed: 3}}\n"
+    path = project.specs / f"models/{model}.yaml"
+    path.write_text(f"features: late.py\n{head}{training}{rest[rest.index('gates:') :]}")
+
+
 def copy_of(template: Path, root: Path, env: pytest.MonkeyPatch) -> Project:
     """A project of its own, with everything that the template holds."""
     shutil.copytree(template, root)

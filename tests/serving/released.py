@@ -70,7 +70,7 @@ def make_package(folder: Path, seed: int, trees: int = 10, features: bytes = FEA
     known = pd.DataFrame({KEY: rows.index.astype(str), EVENT_TIME: rows["time_hour"], LABEL: label})
     fitted = fit("final", Training(seed=seed), trees, InMemory(known, computed), NoCheckpoints())
     about = {"inputs": INPUTS, "key": "flight_id", "event_time": "time_hour"}
-    write_package(folder, fitted.booster, fitted.categories, features, **about)
+    write_package(folder, fitted, features, **about)
     return folder
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.lifecycle.errors import Transient
-from include.lifecycle.release.document import release_path
+from include.lifecycle.release.document import Release, release_path
 from include.lifecycle.store.objects import Store, object_path
 from include.serving.loader import Followed, Models
 from include.serving.metrics import Metrics
@@ -21,6 +21,22 @@ def metrics() -> Metrics:
 @pytest.fixture
 def models(tmp_path: Path, store: Store, metrics: Metrics) -> Models:
     return Models(store, PackageCache(tmp_path / "cache", store), metrics, retry_after=0.0)
+
+
+def test_a_server_that_is_still_loading_says_that_it_is_not_ready(
+    tmp_path: Path, store: Store, packages: dict[str, Path], metrics: Metrics
+) -> None:
+    class Watched(PackageCache):
+        def fetch(self, model: str, release: Release) -> Path:
+            said.append(models.store_trouble)
+            return super().fetch(model, release)
+
+    said: list[str | None] = []
+    models = Models(store, Watched(tmp_path / "cache", store), metrics)
+    publish(store, release_of(packages["1"], "1", store))
+    models.poll()
+    assert said == ["the store has not been read yet; ask again in a second"]
+    assert models.store_trouble is None
 
 
 def version_of(state: Followed) -> str | None:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from xgboost import Booster
 
 from include.lifecycle.model import predictor
+from include.lifecycle.model.fitted import Fitted
+from include.lifecycle.model.skops_file import write_estimator
+from include.lifecycle.store.objects import Store
+from include.lifecycle.store.receipts import Receipt
 
-FILES = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+Kept = TypeVar("Kept")
+_FILES = ("booster.ubj", "estimator.skops", "features.py", "predictor.json", "predictor.py")
+"""A package has all but one of these: its classifier is either XGBoost's or scikit-learn's."""
 
 
 def write_package(
     folder: Path,
-    booster: Booster,
-    categories: Mapping[str, list[str] | None],
+    fitted: Fitted,
     features_code: bytes,
     *,
     inputs: Mapping[str, str],
@@ -28,11 +34,26 @@ def write_package(
         "inputs": dict(inputs),
         "key": key,
         "event_time": event_time,
-        "features": dict(categories),
+        "features": dict(fitted.categories),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "predictor.json").write_text(json.dumps(layout, indent=1), encoding="utf-8")
     (folder / "features.py").write_bytes(features_code)
     (folder / "predictor.py").write_bytes(Path(predictor.__file__).read_bytes())
-    booster.save_model(folder / "booster.ubj")
-    return [folder / name for name in FILES]
+    if isinstance(fitted.classifier, Booster):
+        fitted.classifier.save_model(folder / "booster.ubj")
+    else:
+        write_estimator(fitted.classifier, folder / "estimator.skops")
+    return [file for name in _FILES if (file := folder / name).is_file()]
+
+
+def package_of(outputs: Mapping[str, Kept]) -> dict[str, Kept]:
+    """Those outputs of a training that are the files of its package, by file name."""
+    return {name: outputs[name] for name in _FILES if name in outputs}
+
+
+def fetch_package(trained: Receipt, store: Store, folder: Path) -> Path:
+    """The folder, with the files of a training's package; raises Tampered when they were changed."""
+    for name, output in package_of(trained.outputs).items():
+        store.fetch(output, folder / name)
+    return folder

@@ -193,7 +193,8 @@ class Registry:
 
 def _log_model(package: Path, example: pd.DataFrame) -> Any:
     answer = pd.DataFrame({"probability": np.zeros(len(example))})
-    needs = ("numpy", "pandas", "xgboost")  # where steps run as pods MLflow is mlflow-skinny
+    needs = ["numpy", "pandas"]  # where steps run as pods MLflow is mlflow-skinny
+    needs += ["scikit-learn", "skops"] if (package / "estimator.skops").is_file() else ["xgboost"]
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(_PYFUNC),

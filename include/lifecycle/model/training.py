@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from xgboost import Booster, DMatrix, XGBClassifier
 from xgboost.core import XGBoostError
@@ -19,7 +17,9 @@ from xgboost.core import XGBoostError
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.checkpoints import Checkpoints, NoCheckpoints, fit_in_segments
-from include.lifecycle.model.matrix import Categories, build_matrix, categories_of, encoded
+from include.lifecycle.model.estimators import build_estimator, fit_estimator
+from include.lifecycle.model.fitted import Fitted
+from include.lifecycle.model.matrix import build_matrix, categories_of, encoded
 from include.lifecycle.model.training_set import TrainingSet
 from include.lifecycle.spec.model import Training, parameters_of
 from include.lifecycle.spec.profile import open_profile
@@ -43,26 +43,13 @@ class Spans:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Trees, and the categories by which their features are encoded."""
-
-    booster: Booster
-    categories: Categories
-
-    def predict(self, features: pd.DataFrame, trees: int = 0) -> npt.NDArray[np.float64]:
-        """Probabilities of the positive class, one per row, by the first so many trees (0: by all)."""
-        matrix = encoded(features, self.categories)
-        scores = self.booster.inplace_predict(matrix, iteration_range=(0, trees))
-        return np.asarray(scores, dtype=np.float64)
-
-
-@dataclass(frozen=True)
 class Trained:
     """A version before packaging."""
 
     fitted: Fitted
     """Learned from all rows."""
-    trees: int
+    trees: int | None
+    """How many XGBoost grew; None of another estimator."""
     gate: pd.DataFrame
     """`_key`, `_event_time`, `_label` and `score` of the gate rows, by a fit that never saw them."""
     base_rate: float
@@ -79,33 +66,39 @@ def on_device(training: Training, device: str | None) -> Training:
 def train(
     training: Training, table: TrainingSet, end: datetime, checkpoints: Checkpoints | None = None
 ) -> Trained:
-    """Fit, choose the number of trees, score the gate, refit on all rows known.
+    """Fit, choose the number of XGBoost's trees, score the gate, refit on all rows known.
 
     `end` is the newest event time whose label could be known. What `checkpoints` have of the three
     fits is not grown again, and the version is the same. Raises Rejected when there is nothing to
     learn, and what `checkpoints` raise.
     """
-    checkpoints = checkpoints or NoCheckpoints()
     spans = Spans.before(end, training)
     base_rate = require_rows(table, spans, training)
-    chosen = choose(training, table, spans, checkpoints)
+    if not training.is_xgboost:
+        unseen, final = (fit_in_one_go(training, table, until) for until in (spans.gate_from, None))
+        return Trained(final, None, _scored(unseen, table, spans), base_rate)
+    checkpoints = checkpoints or NoCheckpoints()
+    best = choose(training, table, spans, checkpoints).best_iteration
+    trees = max(best + 1, training.min_trees)
     with _people_can_read_errors():
-        trees = max(chosen.booster.best_iteration + 1, training.min_trees)
         unseen = fit("gate", training, trees, table, checkpoints, spans.gate_from)
-        scored = [
-            batch[[KEY, EVENT_TIME, LABEL]].assign(score=unseen.predict(batch))
-            for batch in table.between(spans.gate_from, None)
-        ]
         final = fit("final", training, trees, table, checkpoints)
-    return Trained(final, trees, pd.concat(scored, ignore_index=True), base_rate)
+    return Trained(final, trees, _scored(unseen, table, spans), base_rate)
 
 
-def choose(training: Training, table: TrainingSet, spans: Spans, checkpoints: Checkpoints) -> Fitted:
-    """Learn from the `fit` span until the `stop` span sees no more gain; nothing here sees the gate."""
+def _scored(unseen: Fitted, table: TrainingSet, spans: Spans) -> pd.DataFrame:
+    scored = (
+        batch[[KEY, EVENT_TIME, LABEL]].assign(score=unseen.predict(batch))
+        for batch in table.between(spans.gate_from, None)
+    )
+    return pd.concat(scored, ignore_index=True)
+
+
+def choose(training: Training, table: TrainingSet, spans: Spans, checkpoints: Checkpoints) -> Booster:
+    """Trees grown from the `fit` span until the `stop` span sees no more gain; nothing here sees the gate."""
+    bounds = spans.stop_from, spans.gate_from
     with _people_can_read_errors():
-        return fit(
-            "choosing", training, training.max_trees, table, checkpoints, spans.stop_from, spans.gate_from
-        )
+        return fit("choosing", training, training.max_trees, table, checkpoints, *bounds).classifier
 
 
 def fit(
@@ -134,6 +127,14 @@ def fit(
     return Fitted(Booster({"nthread": threads}, model_file=bytearray(state)), categories)
 
 
+def fit_in_one_go(training: Training, table: TrainingSet, until: datetime | None) -> Fitted:
+    """Learn from all rows, or those before a moment, by an estimator that needs no span to stop on."""
+    categories = categories_of(table, until)
+    (batch,) = table.between(None, until)
+    classifier = build_estimator(training, len(table.texts), len(table.numbers))
+    return Fitted(fit_estimator(classifier, training, encoded(batch, categories), batch[LABEL]), categories)
+
+
 def xgboost_parameters(training: Training) -> dict[str, Any]:
     """What XGBClassifier would tell XGBoost; raises Rejected for what only XGBClassifier itself heeds."""
     threads = open_profile().threads
@@ -158,8 +159,7 @@ def require_rows(table: TrainingSet, spans: Spans, training: Training) -> float:
         if not found:
             raise Rejected(
                 f"training: the {name} span has no rows with a matured label; ingest more partitions, "
-                f"or shorten training.stop ({_days(training.stop)}) and training.gate "
-                f"({_days(training.gate)})"
+                f"or shorten {_lengths(training)}"
             )
     for name in ("fit", "gate"):
         if len(labels[name]) < 2:
@@ -187,6 +187,11 @@ def _people_can_read_errors() -> Iterator[None]:
     except (XGBoostError, TypeError, ValueError) as error:
         reason = _PLACE.sub("", str(error).splitlines()[0])
         raise Rejected(f"training: XGBoost refuses ({reason}); check training.parameters") from error
+
+
+def _lengths(training: Training) -> str:
+    gate = f"training.gate ({_days(training.gate)})"
+    return f"training.stop ({_days(training.stop)}) and {gate}" if training.is_xgboost else gate
 
 
 def _days(duration: timedelta) -> str:

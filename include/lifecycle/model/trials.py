@@ -13,9 +13,10 @@ from include.lifecycle.data.point_in_time import LABEL
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.checkpoints import Checkpoints
 from include.lifecycle.model.evaluation import METRICS
+from include.lifecycle.model.fitted import Fitted
 from include.lifecycle.model.matrix import categories_of
 from include.lifecycle.model.study import Outcome, rungs_of
-from include.lifecycle.model.training import Fitted, Spans, choose, require_rows
+from include.lifecycle.model.training import Spans, choose, require_rows
 from include.lifecycle.model.training_set import TrainingSet
 from include.lifecycle.spec.metrics import Metric
 from include.lifecycle.spec.model import Training
@@ -46,8 +47,8 @@ def fit_trial(
     except optuna.TrialPruned:
         outcome = Outcome(state="pruned", trees=max(reports.intermediate))
     else:
-        trees = chosen.booster.best_iteration + 1
-        outcome = Outcome(state="complete", value=measure(chosen.booster, trees), trees=trees)
+        trees = chosen.best_iteration + 1
+        outcome = Outcome(state="complete", value=measure(chosen, trees), trees=trees)
     return outcome.model_copy(update={"intermediate": reports.intermediate, "rungs": rungs_of(trial)})
 
 

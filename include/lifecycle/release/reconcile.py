@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.costs import month_tags
 from include.lifecycle.release.document import Release, ReleaseDocument, read_release, write_release
@@ -51,6 +51,6 @@ def release_document(model: str, state: ModelState, store: Store) -> ReleaseDocu
         version=champion.version,
         run_key=champion.run_key,
         as_of=champion.as_of,
-        package={name: trained.outputs[name] for name in FILES},
+        package=package_of(trained.outputs),
     )
     return ReleaseDocument(model=model, seq=state.seq, champion=release)

@@ -9,7 +9,7 @@ import pandas as pd
 from include.lifecycle.data.pinned import lost_data
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import Verdict
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import as_columns
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.spec.value import canonical_json
@@ -41,8 +41,7 @@ def run(work: Work) -> None:
     model, _ = specs_of(trained)
     package = work.folder / "package"
     package.mkdir()
-    for name in FILES:
-        work.store.fetch(trained.outputs[name], package / name)
+    fetch_package(trained, work.store, package)
     evaluation = Evaluation.model_validate(evaluated.results["evaluation"])
     registry = Registry()
     registered = registry.register(
@@ -53,7 +52,8 @@ def run(work: Work) -> None:
         description=model.description,
         parameters={
             **model.training.parameters,
-            "trees": trained.results["trees"],
+            **{key: trained.results[key] for key in ("trees",) if key in trained.results},
+            "estimator": model.training.estimator,
             "seed": trained.call.seed,
         },
         metrics=_metrics(evaluation),

@@ -9,7 +9,7 @@ import numpy as np
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import Verdict, judge
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.decisions import (
     Actor,
@@ -74,8 +74,7 @@ def smoke_test(trained: Receipt, store: Store) -> str | None:
     receipt, it loads, and its example rows get probabilities."""
     rows = json.loads(store.read(trained.outputs["example"]))
     with scratch_folder("smoke") as folder:
-        for name in FILES:
-            store.fetch(trained.outputs[name], folder / name)
+        fetch_package(trained, store, folder)
         try:
             predictor = Predictor(folder)
             answers = predictor.predict({name: [row[name] for row in rows] for name in predictor.inputs})

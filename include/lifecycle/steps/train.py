@@ -15,6 +15,7 @@ from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions, read_
 from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
+from include.lifecycle.model.estimators import check_estimator
 from include.lifecycle.model.features import FeatureCode, compute_features, input_types, load_feature_code
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
@@ -53,9 +54,11 @@ def plan(
     """The call that trains a model on what is published now and was known at `as_of`.
 
     `search` is the key of the search that found its parameters, where one did. The features file goes
-    into the store and its hash into the call. Raises Rejected when a dataset has nothing published,
-    something that was published under another privacy policy, or pseudonyms made with several keys.
+    into the store and its hash into the call. Raises SpecError for an unknown estimator or parameter, and
+    Rejected when a dataset has nothing published, something that was published under another privacy
+    policy, or pseudonyms made with several keys.
     """
+    check_estimator(model)
     datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
     for name, spec in datasets.items():
         require_policy(spec, versions[name], store)
@@ -108,21 +111,21 @@ def run(work: Work) -> None:
     rows, found = known_rows(work, model, datasets)
     _keep_example(work, rows, inputs, private=bool(privacy_of(datasets, found)))
     table = training_set(work, model, rows, code, inputs)
+    awaiting = work.termination.awaiting() if model.training.is_xgboost else nullcontext()
     work.checkpoints = StoredCheckpoints(
         work.run_key, work.store, model.training.checkpoint, lambda: work.termination.told
     )
     device = work.call.inputs.get("device")
     training = on_device(model.training, device)
     try:
-        with work.termination.awaiting(), GpuWatch() if device else nullcontext() as watch:
+        with awaiting, GpuWatch() if device else nullcontext() as watch:
             trained = train(training, table, end, work.checkpoints)
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
 
     package = write_package(
         work.folder / "package",
-        trained.fitted.booster,
-        trained.fitted.categories,
+        trained.fitted,
         source,
         inputs=inputs,
         key=datasets[model.rows].key[0],
@@ -138,7 +141,7 @@ def run(work: Work) -> None:
     if found is not None:
         work.counts |= {"rows_in": len(table) + found.suppressed, "suppressed": found.suppressed}
     work.results |= {
-        "trees": trained.trees,
+        **({"trees": trained.trees} if trained.trees is not None else {}),
         "base_rate": trained.base_rate,
         "newest_event": trained.gate[EVENT_TIME].max().isoformat(),
         **({"privacy": privacy} if privacy else {}),

@@ -16,7 +16,7 @@ from xgboost import Booster, QuantileDMatrix, XGBClassifier
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.model.checkpoints import NoCheckpoints, fit_in_segments, seed_of
-from include.lifecycle.model.packaging import FILES, write_package
+from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import Trained, train
 from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.spec.model import Training
@@ -92,8 +92,7 @@ def learn(training: Training, checkpoints: Any = None) -> Trained:
 def bytes_of(trained: Trained, folder: Path) -> dict[str, bytes]:
     """The files of the version's package."""
     about: dict[str, Any] = {"inputs": {"city": "string"}, "key": "trip_id", "event_time": "at"}
-    write_package(folder, trained.fitted.booster, trained.fitted.categories, b"", **about)
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {file.name: file.read_bytes() for file in write_package(folder, trained.fitted, b"", **about)}
 
 
 def stop_again_and_again(training: Training, rounds: list[int]) -> tuple[Trained, list[Notebook]]:
@@ -161,7 +160,7 @@ def test_the_trees_are_in_nothing_different_after_a_stop() -> None:
     unbroken = learn(training)
     resumed = stop_again_and_again(training, [3, 30])[0]
     assert resumed.fitted.categories == unbroken.fitted.categories
-    one, other = resumed.fitted.booster, unbroken.fitted.booster
+    one, other = resumed.fitted.classifier, unbroken.fitted.classifier
     assert one.feature_types == other.feature_types == ["c", "q", "q"]
     assert one.feature_names == other.feature_names
     assert one.attributes() == other.attributes() == {}
@@ -198,7 +197,7 @@ def test_a_later_segment_draws_otherwise_than_the_first() -> None:
     assert len(set(seeds)) == 100
     assert seeds[1:] != [seed_of(training_of(10, seed=4), segment) for segment in range(1, 100)]
     short, whole = (learn(training_of(segment, max_trees=12)) for segment in (6, 12))
-    trees = [trained.fitted.booster for trained in (short, whole)]
+    trees = [trained.fitted.classifier for trained in (short, whole)]
     assert trees[0][:6].get_dump() == trees[1][:6].get_dump()
     assert trees[0][6:].get_dump() != trees[1][6:].get_dump()
 

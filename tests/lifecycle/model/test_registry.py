@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from include.lifecycle.errors import Transient
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.model.registry import Registered, Registry
 from include.lifecycle.steps.register import _tags
@@ -41,8 +41,7 @@ class World:
         mlflow.create_experiment(tiny.MODEL, artifact_location=f"file://{root}/artifacts")
         self.package = root / "package"
         self.package.mkdir(exist_ok=True)
-        for name in FILES:
-            project.store.fetch(trained.outputs[name], self.package / name)
+        fetch_package(trained, project.store, self.package)
         self.rows = pd.DataFrame(
             {
                 "city": ["BER", "MUC", None, "ZRH"],

@@ -99,7 +99,7 @@ def test_the_same_training_gives_the_same_trees(
 ) -> None:
     rows, features = table
     first, second = (learn(training, rows, features) for _ in range(2))
-    assert first.fitted.booster.save_raw("ubj") == second.fitted.booster.save_raw("ubj")
+    assert first.fitted.classifier.save_raw("ubj") == second.fitted.classifier.save_raw("ubj")
 
 
 def test_a_training_of_one_segment_is_what_xgboost_itself_fits(
@@ -142,7 +142,7 @@ def test_a_training_of_one_segment_is_what_xgboost_itself_fits(
     trained = learn(training, rows, features)
     assert trained.trees == trees > training.min_trees
     np.testing.assert_array_equal(trained.gate["score"], score.astype(float))
-    trained.fitted.booster.save_model(tmp_path / "ours.ubj")
+    trained.fitted.classifier.save_model(tmp_path / "ours.ubj")
     final.get_booster().save_model(tmp_path / "plain.ubj")
     assert (tmp_path / "ours.ubj").read_bytes() == (tmp_path / "plain.ubj").read_bytes()
 

@@ -172,7 +172,7 @@ def test_beyond_memory_a_training_stopped_anywhere_ends_as_the_unbroken_one(disk
         except Transient:
             states = hands.states
     assert states
-    assert resumed.fitted.booster.save_raw("ubj") == unbroken.fitted.booster.save_raw("ubj")
+    assert resumed.fitted.classifier.save_raw("ubj") == unbroken.fitted.classifier.save_raw("ubj")
     pd.testing.assert_frame_equal(resumed.gate, unbroken.gate, check_exact=True)
 
 

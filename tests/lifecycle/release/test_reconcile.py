@@ -3,7 +3,6 @@ from typing import cast
 import pytest
 
 from include.lifecycle.errors import Tampered
-from include.lifecycle.model.packaging import FILES
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.billing import bill
 from include.lifecycle.release.decisions import propose, record, settle
@@ -49,7 +48,8 @@ def test_registry_and_document_follow_the_fold(
         "2",
         midnight(22),
     )
-    assert document.champion.package == {name: trained.outputs[name] for name in FILES}
+    package = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+    assert document.champion.package == {name: trained.outputs[name] for name in package}
 
 
 def test_the_registered_model_shows_what_each_month_cost(

@@ -169,6 +169,22 @@ def test_sigterm_outside_the_fits_ends_the_process_at_once_and_leaves_nothing(
     assert list(scratch.iterdir()) == []
 
 
+def test_sigterm_ends_the_fit_of_an_estimator_without_checkpoints_at_once(
+    world: Project, tmp_path: Path, start: Start
+) -> None:
+    reached, forest = tmp_path / "reached", "{n_estimators: 100000, max_depth: 8}"
+    tiny.learn_by(world, "sklearn.ensemble.RandomForestClassifier", forest)
+    (world.specs / "models/late.py").write_bytes(
+        tiny.FEATURES + b"\nimport os, pathlib\npathlib.Path(os.environ['REACHED']).touch()\n"
+    )
+    process = start(plan(world), REACHED=str(reached))
+    wait_until(reached.exists, process)
+    time.sleep(1)
+    before = time.monotonic()
+    assert end(process, signal.SIGTERM)[0] == 75
+    assert time.monotonic() - before < 20
+
+
 def test_whoever_calls_the_library_keeps_their_own_sigterm(world: Project) -> None:
     call, own = plan(world), signal.getsignal(signal.SIGTERM)
     assert main(["train", call.run_key]) == 0
