@@ -57,7 +57,7 @@ def test_an_old_proposal_is_refused_before_anything_is_computed_for_it(
 ) -> None:
     tiny.crown(world, trained, "1")
     missing = Proposal(version="2", run_key="0" * 64, as_of=midnight(20), evaluation="e")
-    verdict = judge_proposal(world.catalog.model(MODEL), missing, world.state(), world.store)
+    verdict = judge_proposal(world.catalog.model(MODEL), missing, world.state(), world.store, ACTOR)
     assert not verdict.passed
     assert "not newer than the champion" in verdict.why
 
