@@ -1,7 +1,7 @@
 import pytest
 
 from include.lifecycle.__main__ import main, mistakes
-from include.lifecycle.release.billing import bill
+from include.lifecycle.release.billing import use
 from include.lifecycle.release.decisions import record
 from include.lifecycle.store.receipts import Call
 from include.lifecycle.store.usage import Attempt, Usage
@@ -56,7 +56,7 @@ def test_an_unknown_command_says_how_it_is_used(capsys: pytest.CaptureFixture[st
 def test_costs_are_printed_per_model_and_month(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     call = Call(step="train", spec={}, as_of=tiny.midnight(1), code="c")
     attempt = Attempt(id="one", where="process", usage=Usage(cpu_seconds=7200))
-    record(project.ledger, bill(attempt, call, PRICES), tiny.ACTOR)
+    record(project.ledger, use(attempt, call, PRICES), tiny.ACTOR)
     (month,) = project.state().usage
     for arguments in (["costs"], ["costs", "late"]):
         assert main(arguments) == 0

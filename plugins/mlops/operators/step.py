@@ -112,16 +112,25 @@ class StepOperator(LifecycleOperator):
 
     def _run(self, context: Context, call: Call, store: Store) -> Receipt:
         if open_profile().kubernetes is None:
-            from include.lifecycle.steps.running import run_step
-
-            receipt, adopted = run_step(call, store, airflow_connection)
-            if adopted:
-                self.log.info("done before: its receipt is valid")
-            return receipt
+            return self._in_process(context, call, store)
         from include.lifecycle.store.receipts import write_call
 
         write_call(call, store)
         return self._in_pod(call).start(context)
+
+    def _in_process(self, context: Context, call: Call, store: Store) -> Receipt:
+        from include.lifecycle.steps.metering import Meter
+        from include.lifecycle.steps.running import run_step
+
+        meter = Meter()
+        try:
+            receipt, adopted = run_step(call, store, airflow_connection)
+        except Exception:
+            self._bill_if_possible(context, call, store, meter.attempt(self.compute.gpu * meter.seconds))
+            raise
+        if adopted:
+            self.log.info("done before: its receipt is valid")
+        return receipt
 
     def _in_pod(self, call: Call) -> StepPodOperator:
         # Kubernetes' client takes a second to import, which nobody needs to parse a DAG.
@@ -136,9 +145,6 @@ class StepOperator(LifecycleOperator):
     def _proven(
         self, context: Context, call: Call, store: Store, work: Callable[[], Receipt]
     ) -> dict[str, Any]:
-        from include.lifecycle.steps.metering import Meter
-
-        meter = Meter()
         try:
             receipt = work()
         except TaskDeferred as deferred:
@@ -150,8 +156,7 @@ class StepOperator(LifecycleOperator):
                 timeout=deferred.timeout,
             ) from None
         except Exception as error:
-            own = meter.attempt(self.compute.gpu * meter.seconds) if self._pod is None else None
-            self._bill_if_possible(context, call, store, own)
+            self._bill_if_possible(context, call, store)
             if isinstance(error, Rejected):
                 self.rejected(context, call, error, store)
             raise
@@ -163,18 +168,14 @@ class StepOperator(LifecycleOperator):
         return done
 
     def _bill(self, context: Context, call: Call, store: Store, own: Attempt | None = None) -> None:
-        """Write what the call's attempts used into the ledger, once each: of its pods, and of a process."""
+        """Write what the call's attempts used into the ledger: of its pods, and of a process."""
         if not self.model:
             return
         from include.lifecycle.release.billing import bill
-        from include.lifecycle.release.decisions import record
-        from include.lifecycle.store.ledger import Ledger
 
-        # The receipt of a pod tells of it, too: what the cluster says comes first.
-        attempts = {own.id: own} if own else {}
-        attempts |= {attempt.id: attempt for attempt in self._pod.attempts()} if self._pod else {}
-        for attempt in attempts.values():
-            record(Ledger(store, self.model), bill(attempt, call, open_profile().prices), actor(context))
+        # The receipt of a pod tells of it, too, in what the process used: the first to be billed counts.
+        attempts = [*(self._pod.attempts() if self._pod else ()), *([own] if own else ())]
+        bill(self.model, call, attempts, store, actor(context))
 
     def _bill_if_possible(
         self, context: Context, call: Call, store: Store, own: Attempt | None = None

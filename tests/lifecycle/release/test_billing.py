@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from include.lifecycle.release.billing import bill
+from include.lifecycle.release.billing import use
 from include.lifecycle.release.costs import USED, totals_of_run
 from include.lifecycle.release.decisions import Actor, record
 from include.lifecycle.release.state import ModelState, fold
@@ -31,7 +31,7 @@ def _at(moments: list[datetime]) -> ModelState:
     """The state after one attempt at each moment of the wall clock."""
     entries: list[Entry] = []
     for number, at in enumerate(moments):
-        draft = bill(_attempt(str(number)), CALL, PRICES)(fold(entries))
+        draft = use(_attempt(str(number)), CALL, PRICES)(fold(entries))
         assert draft is not None
         more = {"at": at, "actor": "a", "run_id": "r"}
         entries.append(Entry.chained(entries[-1] if entries else None, **draft.model_dump(), **more))
@@ -39,7 +39,7 @@ def _at(moments: list[datetime]) -> ModelState:
 
 
 def test_an_attempt_is_recorded_with_usage_and_cost_once(ledger: Ledger) -> None:
-    entry = record(ledger, bill(_attempt("a"), CALL, PRICES), ACTOR)
+    entry = record(ledger, use(_attempt("a"), CALL, PRICES), ACTOR)
     assert entry is not None
     assert (entry.event, entry.as_of) == (USED, CALL.as_of)
     assert entry.why == "train took 1800.0 s (pod a), 0.0500 EUR"
@@ -52,12 +52,12 @@ def test_an_attempt_is_recorded_with_usage_and_cost_once(ledger: Ledger) -> None
         "cost": 0.05,
         "currency": "EUR",
     }
-    assert record(ledger, bill(_attempt("a"), CALL, PRICES), ACTOR) is None
-    assert record(ledger, bill(_attempt("b"), CALL, PRICES), ACTOR) is not None
+    assert record(ledger, use(_attempt("a"), CALL, PRICES), ACTOR) is None
+    assert record(ledger, use(_attempt("b"), CALL, PRICES), ACTOR) is not None
 
 
 def test_without_prices_usage_is_recorded_and_no_money(ledger: Ledger) -> None:
-    entry = record(ledger, bill(_attempt("a"), CALL, None), ACTOR)
+    entry = record(ledger, use(_attempt("a"), CALL, None), ACTOR)
     assert entry is not None
     assert not {"cost", "currency"} & set(entry.data)
     (totals,) = fold(ledger.entries()).usage.values()
@@ -81,7 +81,7 @@ def test_months_are_of_the_wall_clock_in_utc_whatever_the_business_time() -> Non
 
 def test_the_totals_of_a_run_are_those_of_its_own_attempts(ledger: Ledger) -> None:
     for name, call in (("a", CALL), ("b", OTHER), ("c", CALL)):
-        record(ledger, bill(_attempt(name), call, PRICES), ACTOR)
+        record(ledger, use(_attempt(name), call, PRICES), ACTOR)
     totals = totals_of_run(CALL.run_key, ledger.entries())
     assert totals.attempts == {"a", "c"}
     assert totals.costs == {"EUR": 0.1}

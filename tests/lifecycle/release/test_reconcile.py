@@ -4,7 +4,7 @@ import pytest
 
 from include.lifecycle.errors import Tampered
 from include.lifecycle.model.registry import Registry
-from include.lifecycle.release.billing import bill
+from include.lifecycle.release.billing import use
 from include.lifecycle.release.decisions import propose, record, settle
 from include.lifecycle.release.document import ReleaseDocument, read_release, release_path, write_release
 from include.lifecycle.release.reconcile import reconcile
@@ -58,7 +58,7 @@ def test_the_registered_model_shows_what_each_month_cost(
     tiny.crown(world, trained, "1")
     for number in range(2):
         attempt = Attempt(id=str(number), where="process", usage=Usage(cpu_seconds=3600 * 62))
-        record(world.ledger, bill(attempt, trained.call, PRICES), ACTOR)
+        record(world.ledger, use(attempt, trained.call, PRICES), ACTOR)
         _reconcile(world, registry)
         (month,) = world.state().usage
         assert registry.tags[f"cost.{month}"] == f"{2.48 * (number + 1):.2f} EUR"
