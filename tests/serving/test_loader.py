@@ -23,20 +23,21 @@ def models(tmp_path: Path, store: Store, metrics: Metrics) -> Models:
     return Models(store, PackageCache(tmp_path / "cache", store), metrics, retry_after=0.0)
 
 
-def test_a_server_that_is_still_loading_says_that_it_is_not_ready(
+def test_a_server_has_loaded_when_it_follows_every_release(
     tmp_path: Path, store: Store, packages: dict[str, Path], metrics: Metrics
 ) -> None:
     class Watched(PackageCache):
         def fetch(self, model: str, release: Release) -> Path:
-            said.append(models.store_trouble)
+            said.append((models.loaded, models.store_trouble))
             return super().fetch(model, release)
 
-    said: list[str | None] = []
+    said: list[tuple[bool, str | None]] = []
     models = Models(store, Watched(tmp_path / "cache", store), metrics)
-    publish(store, release_of(packages["1"], "1", store))
+    for model in ("early", MODEL):
+        publish(store, release_of(packages["1"], "1", store), model=model)
     models.poll()
-    assert said == ["the store has not been read yet; ask again in a second"]
-    assert models.store_trouble is None
+    assert said == [(False, "the store has not been read yet; ask again in a second")] * 2
+    assert (models.loaded, models.store_trouble) == (True, None)
 
 
 def version_of(state: Followed) -> str | None:
