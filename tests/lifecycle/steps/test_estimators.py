@@ -23,6 +23,7 @@ from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.document import Release, ReleaseDocument, write_release
 from include.lifecycle.steps import evaluate, register, train
 from include.lifecycle.steps.planning import plan_training
+from include.lifecycle.steps.provenance import RECORDS
 from include.lifecycle.steps.releasing import smoke_test
 from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.receipts import Call, Receipt
@@ -141,7 +142,7 @@ def test_a_version_is_learned_and_measured_as_any_other(lives: Lives, name: str)
     trained = lives.trained[name]
     package = {"estimator.skops", "features.py", "predictor.json", "predictor.py"}
     assert package == package_of(trained.outputs).keys()
-    assert trained.outputs.keys() - package == {"example", "gate", "reference", "sample"}
+    assert trained.outputs.keys() - package == {"example", "gate", "reference", "sample", *RECORDS}
     assert "trees" not in trained.results
     metrics = lives.evaluated[name].results["evaluation"]["candidate"]
     assert metrics["auc"]["value"] > 0.8
