@@ -123,10 +123,11 @@ def test_trials_that_run_count_and_those_that_failed_do_not() -> None:
         parameters = ask(search, {}, done)
         done.append(trial_of(parameters, "complete", by_learning_rate(parameters)))
     next_one = ask(search, {}, done)
-    unknown = Trial(outcome=Outcome(state="failed"))
-    after_failed = ask(search, {}, [*done, trial_of(next_one, "failed", 0)])
-    assert after_failed == ask(search, {}, [*done, unknown])
-    assert after_failed != ask(search, {}, [*done, trial_of(next_one, "running", 0)])
+    rounds = {state: [trial_of(next_one, state, 0)] * 8 for state in states}
+    unknown = [Trial(outcome=Outcome(state="failed"))] * 8
+    asked = {state: ask(search, {}, [*done, *trials]) for state, trials in rounds.items()}
+    assert asked["failed"] == ask(search, {}, [*done, *unknown])
+    assert asked["running"] != asked["failed"]
 
 
 def reported(search: Search, trials: list[Trial], values: list[float]) -> tuple[optuna.Trial, int]:
