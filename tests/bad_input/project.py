@@ -22,6 +22,7 @@ from include.lifecycle.errors import LifecycleError, Transient
 from include.lifecycle.release.costs import USED
 from include.lifecycle.release.decisions import Actor, end_training, newest_proposal, record, settle
 from include.lifecycle.release.state import ModelState, fold
+from include.lifecycle.steps.provenance import RECORDS
 from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import read_receipt
@@ -151,7 +152,7 @@ class Project:
         receipt = read_receipt(tasks.train(run_id)["run_key"], self.store)
         give_back = end_training(receipt.run_key, receipt.call.as_of, "rejected", "only a test")
         record(self.ledger, give_back, Actor("ada", run_id))
-        return receipt.outputs
+        return {name: output for name, output in receipt.outputs.items() if name not in RECORDS}
 
     def specify(self, old: str = "", new: str = "", *, seed: int = 1) -> None:
         """Write good specs, but for one text of the model's YAML; a new seed makes a new training."""
