@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from tests.lifecycle.tiny import midnight
 pytestmark = pytest.mark.usefixtures("project")
 
 END = midnight(21)
+ROOT = Path(__file__).resolve().parents[3]
 INPUTS = {"city": "string", "distance": "number", "stops": "integer", "express": "boolean"}
 CODE = b"""
 import numpy as np
@@ -179,3 +183,51 @@ def test_beyond_memory_a_training_stopped_anywhere_ends_as_the_unbroken_one(disk
 def test_nothing_of_a_training_stays_on_the_disk(disk: OnDisk) -> None:
     train(TRAINING, disk, END)
     assert [file for file in disk.cache.rglob("pages-*/*") if file.is_file()] == []
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from include.lifecycle.model.checkpoints import NoCheckpoints
+from include.lifecycle.model.training import fit
+from include.lifecycle.model.training_set import OnDisk
+from include.lifecycle.spec.model import Training
+from include.lifecycle.store.scan import connect
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+names = [f"x{place}" for place in range(10)]
+numbers = ", ".join(f"random() AS {name}" for name in names)
+with connect() as db:
+    db.execute(
+        f"COPY (SELECT i::VARCHAR AS _key, TIMESTAMPTZ '2024-01-01' + to_seconds(i) AS _event_time, "
+        f"(i % 2)::DOUBLE AS _label, {numbers} FROM range({count}) AS rows(i)) TO '{folder}/rows.parquet'"
+    )
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+before = peak()
+inputs = dict.fromkeys(names, "number")
+where = folder / "rows.parquet", folder / "features.parquet"
+table = OnDisk.write(*where, lambda columns: columns, inputs, "late.py", 1 << 19)
+fit("final", Training(parameters={"max_depth": 2}), 2, table, NoCheckpoints())
+print(len(table), peak() - before)
+"""
+
+
+def test_beyond_memory_needs_much_less_than_its_rows(tmp_path: Path) -> None:
+    """1.8 million rows more are 144 MB of numbers, without their keys and labels."""
+    grown = {}
+    for rows in (200_000, 2_000_000):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, tmp_path, str(rows)],
+            cwd=ROOT,
+            env={**os.environ, "PERENNIAL_MEMORY": str(64 << 20)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        count, grown[rows] = map(int, done.stdout.split())
+        assert count == rows
+    print(grown)
+    assert grown[2_000_000] < grown[200_000] + 144 / 2
