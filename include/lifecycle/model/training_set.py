@@ -24,6 +24,7 @@ IDENTITY = {
     EVENT_TIME: pa.timestamp("us", tz="UTC"),
     LABEL: pa.float64(),
 }
+"""Which row it is; the columns before the features."""
 BATCH = 1 << 22
 """Values of a batch, rows times columns (32 MiB as numbers); not the machine's to choose, since where
 batches end is part of what is computed."""
@@ -53,8 +54,8 @@ class TrainingSet(Protocol):
         """The rows of a span of event time, its end not included, and some of their columns; may be
         gone through again and again."""
 
-    def relation(self, db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """The rows for a query."""
+    def register(self, name: str, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the rows a view of that name."""
 
 
 class InMemory:
@@ -78,9 +79,9 @@ class InMemory:
         table = _between(self._table, since, until)
         return [table if columns is None else table[list(columns)]]
 
-    def relation(self, db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """The rows for a query."""
-        return db.from_df(self._table)
+    def register(self, name: str, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the rows a view."""
+        db.register(name, self._table)
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,9 @@ class OnDisk:
         """The rows of a span, batch by batch."""
         return _Scan(self.file, since, until, columns)
 
-    def relation(self, db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """The rows for a query."""
-        return db.read_parquet(str(self.file))
+    def register(self, name: str, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the rows a view."""
+        db.read_parquet(str(self.file)).create_view(name)
 
     @cached_property
     def _features(self) -> list[pa.Field]:
