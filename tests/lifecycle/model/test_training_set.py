@@ -180,6 +180,13 @@ def test_beyond_memory_a_training_stopped_anywhere_ends_as_the_unbroken_one(disk
     pd.testing.assert_frame_equal(resumed.gate, unbroken.gate, check_exact=True)
 
 
+def test_reading_stops_when_the_process_is_told_to_end(disk: OnDisk) -> None:
+    told = Notebook(rounds=3)
+    with pytest.raises(Transient, match="will go on from tree 0 of the choosing fit"):
+        train(TRAINING, disk, END, told)
+    assert told.states == {}
+
+
 def test_nothing_of_a_training_stays_on_the_disk(disk: OnDisk) -> None:
     train(TRAINING, disk, END)
     assert [file for file in disk.cache.rglob("pages-*/*") if file.is_file()] == []
