@@ -17,9 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.model.checkpoints import NoCheckpoints
 from include.lifecycle.model.features import compute_features, load_feature_code
 from include.lifecycle.model.matrix import categories_of
-from include.lifecycle.model.training import Trained, train
+from include.lifecycle.model.training import Trained, fit, train
 from include.lifecycle.model.training_set import InMemory, OnDisk, TrainingSet, sample_of
 from include.lifecycle.monitor.drift import describe
 from include.lifecycle.spec.model import Training
@@ -178,6 +179,16 @@ def test_beyond_memory_a_training_stopped_anywhere_ends_as_the_unbroken_one(disk
     assert states
     assert resumed.fitted.booster.save_raw("ubj") == unbroken.fitted.booster.save_raw("ubj")
     pd.testing.assert_frame_equal(resumed.gate, unbroken.gate, check_exact=True)
+
+
+def test_a_fit_knows_the_categories_of_its_own_rows_alone() -> None:
+    rows, later = draw_rows(500), midnight(15)
+    rows.loc[rows[EVENT_TIME] >= later, "city"] = "ZRH"
+    known = [
+        fit("gate", TRAINING, 1, in_memory(rows), NoCheckpoints(), until).categories["city"]
+        for until in (later, None)
+    ]
+    assert known == [["BER", "MUC", "a", "Öl"], ["BER", "MUC", "ZRH", "a", "Öl"]]
 
 
 def test_reading_stops_when_the_process_is_told_to_end(disk: OnDisk) -> None:
