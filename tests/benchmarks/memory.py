@@ -135,7 +135,7 @@ def _in_pod(call: Call, root: Path, store: Store) -> float:
         container["env"] = [{"name": name, "value": value} for name, value in _told(call).items()]
         container["resources"] = {"requests": {"cpu": "1"}, "limits": {"memory": str(LIMIT)}}
         code, said = cluster.run(pod, patience=PATIENCE)
-        assert code == 0, said
+        assert code == 0, f"exit code {code} (137: killed for its memory): {said}"
         return _peak(said)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow.dataset as ds
 
 from include.lifecycle.data.literals import text
 from include.lifecycle.data.partitions import calendar_of
@@ -20,6 +21,8 @@ from include.lifecycle.spec.model import Join, ModelSpec
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.scan import connect
 
+_PIECE = 1 << 15
+"""Rows."""
 KEY, EVENT_TIME, LABEL, GROUP = "_key", "_event_time", "_label", "_group"
 
 
@@ -94,12 +97,34 @@ def write_rows(
     What the profile's memory does not hold lies beside the file meanwhile.
     """
     with _connected(pins, store) as db:
+        for name, version in pins.items():
+            table = published_table(name, store).dataset(version)
+            db.register(name, _sparingly(table, _used(model, datasets[name])))
         db.execute(f"SET temp_directory = {text(str(file.with_name('spill')))}")
         ((count,),) = db.execute(
             f"COPY (FROM ({_known(model, datasets, as_of, since)}) ORDER BY {EVENT_TIME}, {KEY}) "
             f"TO {text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
         ).fetchall()
     return int(count)
+
+
+def _sparingly(table: ds.Dataset, columns: Collection[str]) -> ds.Scanner:
+    """Some columns of a table, read piece by piece: Arrow's reading ahead takes gigabytes else, which
+    DuckDB's limit does not count."""
+    return table.scanner(
+        [name for name in table.schema.names if name in columns],
+        batch_size=_PIECE,
+        batch_readahead=1,
+        fragment_readahead=1,
+        use_threads=False,
+        fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False),
+    )
+
+
+def _used(model: ModelSpec, dataset: DatasetSpec) -> set[str]:
+    """The columns of a dataset that a model may read."""
+    joined_by = (column for join in model.joins for column in join.by)
+    return {dataset.key[0], dataset.event_time, model.label.column, *model.inputs, *joined_by}
 
 
 def read_labels(

@@ -34,7 +34,8 @@ class Checkpoints(Protocol):
         """Take the state of a fit at the end of a segment."""
 
     def after_round(self, fit: str, trees: int) -> None:
-        """Called after each round; raises Transient to stop: the fit will go on from `trees` trees."""
+        """Called after each round, and while rows are read; raises Transient to stop: the fit will go on
+        from `trees` trees."""
 
 
 class NoCheckpoints:
@@ -56,19 +57,21 @@ def fit_in_segments(
     training: Training,
     trees: int,
     parameters: Mapping[str, Any],
-    build: Callable[[], tuple[DMatrix, DMatrix | None]],
+    build: Callable[[Callable[[], None]], tuple[DMatrix, DMatrix | None]],
     checkpoints: Checkpoints,
 ) -> bytes:
     """The trees of a fit, as bytes, grown from its newest checkpoint on.
 
     `build` makes the matrix, and that of a later span if the fit ends where the span sees no more gain;
-    it is not asked where nothing is to be grown. The trees are those of an unbroken fit, wherever it was
-    stopped. Raises Rejected for a parameter that XGBoost does not know.
+    it is not asked where nothing is to be grown, and calls what it is given now and then if it takes long:
+    that raises Transient to stop. The trees are those of an unbroken fit, wherever it was stopped. Raises
+    Rejected for a parameter that XGBoost does not know.
     """
     state = checkpoints.load(fit)
     if state is not None and _is_complete(state, trees, training.patience):
         return state
-    matrix, stop = build()
+    there = 0 if state is None else _booster(state).num_boosted_rounds()
+    matrix, stop = build(lambda: checkpoints.after_round(fit, there))
     while state is None or not _is_complete(state, trees, training.patience):
         grown = 0 if state is None else _booster(state).num_boosted_rounds()
         segment = grown // training.segment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -42,9 +42,11 @@ def build_matrix(
     *,
     threads: int,
     max_bin: int | None,
+    ask: Callable[[], None],
     ref: DMatrix | None = None,
 ) -> DMatrix:
-    """The matrix of a span; one that is only evaluated takes its bins from `ref`.
+    """The matrix of a span; one that is only evaluated takes its bins from `ref`. Raises what `ask` does,
+    which is called for each batch.
 
     Beyond memory, XGBoost keeps the binned features in its folder's files and goes through them
     batch by batch (`ExtMemQuantileDMatrix`); labels, gradients and places of rows stay in memory,
@@ -54,7 +56,7 @@ def build_matrix(
     about = {"nthread": threads, "max_bin": max_bin, "ref": ref}
     if table.cache is not None:
         folder = tempfile.mkdtemp(prefix="pages-", dir=table.cache)
-        return ExtMemQuantileDMatrix(_Batches(batches, categories, f"{folder}/"), **about)
+        return ExtMemQuantileDMatrix(_Batches(batches, categories, f"{folder}/", ask), **about)
     (batch,) = batches
     return QuantileDMatrix(**_input(batch, categories), **about)
 
@@ -62,7 +64,10 @@ def build_matrix(
 class _Batches(DataIter):
     """The batches as XGBoost asks for them, several times over."""
 
-    def __init__(self, batches: Iterable[pd.DataFrame], categories: Categories, prefix: str) -> None:
+    def __init__(
+        self, batches: Iterable[pd.DataFrame], categories: Categories, prefix: str, ask: Callable[[], None]
+    ) -> None:
+        self._ask = ask
         self._batches = batches
         self._categories = categories
         self._left: Iterator[pd.DataFrame] = iter(())
@@ -74,6 +79,7 @@ class _Batches(DataIter):
 
     def next(self, input_data: Any) -> bool:
         """Hand over one batch more; False at the end."""
+        self._ask()
         batch = next(self._left, None)
         if batch is not None:
             input_data(**_input(batch, self._categories))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -114,9 +114,9 @@ def fit(
     may end it early."""
     parameters, threads = xgboost_parameters(training), open_profile().threads
     categories = categories_of(table, until)
-    about: dict[str, Any] = {"threads": threads, "max_bin": parameters["max_bin"]}
 
-    def build() -> tuple[DMatrix, DMatrix | None]:
+    def build(ask: Callable[[], None]) -> tuple[DMatrix, DMatrix | None]:
+        about: dict[str, Any] = {"threads": threads, "max_bin": parameters["max_bin"], "ask": ask}
         matrix = build_matrix(table, None, until, categories, **about)
         if stop_until is None:
             return matrix, None

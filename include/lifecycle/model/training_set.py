@@ -13,7 +13,6 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
@@ -25,6 +24,7 @@ IDENTITY = {
     EVENT_TIME: pa.timestamp("us", tz="UTC"),
     LABEL: pa.float64(),
 }
+"""Which row it is; the columns before the features."""
 BATCH = 1 << 22
 """Values of a batch, rows times columns (32 MiB as numbers); not the machine's to choose, since where
 batches end is part of what is computed."""
@@ -54,8 +54,8 @@ class TrainingSet(Protocol):
         """The rows of a span of event time, its end not included, and some of their columns; may be
         gone through again and again."""
 
-    def relation(self, db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """The rows for a query."""
+    def register(self, name: str, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the rows a view of that name."""
 
 
 class InMemory:
@@ -76,15 +76,12 @@ class InMemory:
         self, since: datetime | None, until: datetime | None, columns: Sequence[str] | None = None
     ) -> Iterable[pd.DataFrame]:
         """The rows of a span as one batch."""
-        table, moments = self._table, self._table[EVENT_TIME]
-        if since is not None or until is not None:
-            low, high = since or moments.min(), until or moments.max() + pd.Timedelta(microseconds=1)
-            table = table[(moments >= low) & (moments < high)]
+        table = _between(self._table, since, until)
         return [table if columns is None else table[list(columns)]]
 
-    def relation(self, db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """The rows for a query."""
-        return db.from_df(self._table)
+    def register(self, name: str, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the rows a view."""
+        db.register(name, self._table)
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,8 @@ class OnDisk:
 
         Raises Rejected for bad code, `name` being its file's.
         """
-        with pq.ParquetFile(rows) as source:
-            size = max(1, batch // max(1, len(inputs)))
-            _write(file, (_computed(found, code, inputs, name) for found in source.iter_batches(size)), name)
+        chunks = _chunks(rows, max(1, batch // max(1, len(inputs))))
+        _write(file, (_computed(chunk, code, inputs, name) for chunk in chunks), name)
         return cls(file)
 
     @property
@@ -137,9 +133,9 @@ class OnDisk:
         """The rows of a span, batch by batch."""
         return _Scan(self.file, since, until, columns)
 
-    def relation(self, db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-        """The rows for a query."""
-        return db.read_parquet(str(self.file))
+    def register(self, name: str, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the rows a view."""
+        db.read_parquet(str(self.file)).create_view(name)
 
     @cached_property
     def _features(self) -> list[pa.Field]:
@@ -154,18 +150,16 @@ class _Scan:
     columns: Sequence[str] | None
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
-        within = ds.scalar(True)
-        if self.since is not None:
-            within &= ds.field(EVENT_TIME) >= pa.scalar(self.since, IDENTITY[EVENT_TIME])
-        if self.until is not None:
-            within &= ds.field(EVENT_TIME) < pa.scalar(self.until, IDENTITY[EVENT_TIME])
-        columns = None if self.columns is None else list(self.columns)
-        scanner = ds.dataset(self.file).scanner(
-            columns, within, batch_size=BATCH, batch_readahead=0, fragment_readahead=0, use_threads=False
-        )
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                yield batch.to_pandas()
+        columns = None if self.columns is None else [*self.columns, EVENT_TIME]
+        # Group by group, since Arrow's own scanners keep what they have read until the file's end.
+        with pq.ParquetFile(self.file) as file:
+            for group in range(file.num_row_groups):
+                times = file.metadata.row_group(group).column(list(IDENTITY).index(EVENT_TIME)).statistics
+                if not _overlap(self.since, self.until, times.min, times.max):
+                    continue
+                batch = _between(file.read_row_group(group, columns).to_pandas(), self.since, self.until)
+                if len(batch):
+                    yield batch if self.columns is None else batch[list(self.columns)]
 
 
 def sample_of(table: TrainingSet, size: int, seed: int) -> pd.DataFrame:
@@ -185,8 +179,33 @@ def texts_of(features: pd.DataFrame) -> list[str]:
     return [str(name) for name in features if features[name].dtype == object]
 
 
+def _between(table: pd.DataFrame, since: datetime | None, until: datetime | None) -> pd.DataFrame:
+    if since is not None:
+        table = table[table[EVENT_TIME] >= since]
+    if until is not None:
+        table = table[table[EVENT_TIME] < until]
+    return table
+
+
+def _overlap(since: datetime | None, until: datetime | None, first: datetime, last: datetime) -> bool:
+    return (since is None or last >= since) and (until is None or first < until)
+
+
+def _chunks(file: Path, size: int) -> Iterator[pa.Table]:
+    """The rows of a file, always that many but in the end, however the file is grouped."""
+    with pq.ParquetFile(file) as source:
+        left = source.schema_arrow.empty_table()
+        for group in range(source.num_row_groups):
+            left = pa.concat_tables([left, source.read_row_group(group)])
+            while len(left) >= size:
+                yield left.slice(0, size)
+                left = left.slice(size)
+        if len(left):
+            yield left
+
+
 def _computed(
-    found: pa.RecordBatch, code: FeatureCode, inputs: Mapping[str, str], name: str
+    found: pa.Table, code: FeatureCode, inputs: Mapping[str, str], name: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = found.to_pandas()
     return rows[list(IDENTITY)], compute_features(code, rows, inputs, name)

@@ -38,7 +38,7 @@ def describe(table: TrainingSet, span: timedelta) -> dict[str, Reference]:
     cell = min(span, timedelta(days=1))
     references = {}
     with connect() as db:
-        table.relation(db).create_view("training_set")
+        table.register("training_set", db)
         db.execute(
             f"CREATE TEMP VIEW features AS SELECT *, (epoch_us({EVENT_TIME}) - (SELECT "
             f"epoch_us(date_trunc('day', min({EVENT_TIME}))) FROM training_set)) // {cell // _TICK} AS _cell "

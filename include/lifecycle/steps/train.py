@@ -242,8 +242,10 @@ def _keep_references(work: Work, table: TrainingSet, lookback: timedelta, *, pri
 def _keep_example(work: Work, rows: pd.DataFrame | Path, inputs: Iterable[str], *, private: bool) -> None:
     """The newest rows' inputs; of private data one row of each input's most frequent value: nobody's."""
     with connect() as db:
-        found = db.from_df(rows) if isinstance(rows, pd.DataFrame) else db.read_parquet(str(rows))
-        found.create_view("known")
+        if isinstance(rows, pd.DataFrame):
+            db.register("known", rows)
+        else:
+            db.read_parquet(str(rows)).create_view("known")
         columns = [f'"{name}"' for name in inputs]
         if private:
             modes = (

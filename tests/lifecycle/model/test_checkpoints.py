@@ -170,7 +170,7 @@ def test_the_trees_are_in_nothing_different_after_a_stop() -> None:
 def test_nothing_is_read_for_a_fit_that_is_finished() -> None:
     kept = Notebook()
     learn(training_of(4), kept)
-    fit_in_segments("final", training_of(4), 1, {}, lambda: pytest.fail("a matrix was built"), kept)
+    fit_in_segments("final", training_of(4), 1, {}, lambda _: pytest.fail("a matrix was built"), kept)
 
 
 def choice_of(training: Training, rounds: list[int]) -> Booster:
@@ -208,7 +208,7 @@ def test_a_segment_is_what_xgboost_adds_to_the_one_before_with_the_segments_own_
     matrix, label = features[["distance", "stops"]].to_numpy(), rows[LABEL]
     settings = {"tree_method": "hist", "n_jobs": 1, **DRAWING}
     parameters = XGBClassifier(**settings).get_xgb_params()
-    fit_in_segments("final", training, 25, parameters, lambda: (QuantileDMatrix(matrix, label), None), kept)
+    fit_in_segments("final", training, 25, parameters, lambda _: (QuantileDMatrix(matrix, label), None), kept)
     assert kept.segments == [("final", 0), ("final", 1), ("final", 2)]
 
     before: bytearray | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.model.checkpoints import NoCheckpoints
 from include.lifecycle.model.features import compute_features, load_feature_code
 from include.lifecycle.model.matrix import categories_of
-from include.lifecycle.model.training import Trained, train
+from include.lifecycle.model.training import Trained, fit, train
 from include.lifecycle.model.training_set import InMemory, OnDisk, TrainingSet, sample_of
 from include.lifecycle.monitor.drift import describe
 from include.lifecycle.spec.model import Training
@@ -26,6 +30,7 @@ from tests.lifecycle.tiny import midnight
 pytestmark = pytest.mark.usefixtures("project")
 
 END = midnight(21)
+ROOT = Path(__file__).resolve().parents[3]
 INPUTS = {"city": "string", "distance": "number", "stops": "integer", "express": "boolean"}
 CODE = b"""
 import numpy as np
@@ -176,6 +181,70 @@ def test_beyond_memory_a_training_stopped_anywhere_ends_as_the_unbroken_one(disk
     pd.testing.assert_frame_equal(resumed.gate, unbroken.gate, check_exact=True)
 
 
+def test_a_fit_knows_the_categories_of_its_own_rows_alone() -> None:
+    rows, later = draw_rows(500), midnight(15)
+    rows.loc[rows[EVENT_TIME] >= later, "city"] = "ZRH"
+    known = [
+        fit("gate", TRAINING, 1, in_memory(rows), NoCheckpoints(), until).categories["city"]
+        for until in (later, None)
+    ]
+    assert known == [["BER", "MUC", "a", "Öl"], ["BER", "MUC", "ZRH", "a", "Öl"]]
+
+
+def test_reading_stops_when_the_process_is_told_to_end(disk: OnDisk) -> None:
+    told = Notebook(rounds=3)
+    with pytest.raises(Transient, match="will go on from tree 0 of the choosing fit"):
+        train(TRAINING, disk, END, told)
+    assert told.states == {}
+
+
 def test_nothing_of_a_training_stays_on_the_disk(disk: OnDisk) -> None:
     train(TRAINING, disk, END)
     assert [file for file in disk.cache.rglob("pages-*/*") if file.is_file()] == []
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from include.lifecycle.model.checkpoints import NoCheckpoints
+from include.lifecycle.model.training import fit
+from include.lifecycle.model.training_set import OnDisk
+from include.lifecycle.spec.model import Training
+from include.lifecycle.store.scan import connect
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+names = [f"x{place}" for place in range(10)]
+numbers = ", ".join(f"random() AS {name}" for name in names)
+with connect() as db:
+    db.execute(
+        f"COPY (SELECT i::VARCHAR AS _key, TIMESTAMPTZ '2024-01-01' + to_seconds(i) AS _event_time, "
+        f"(i % 2)::DOUBLE AS _label, {numbers} FROM range({count}) AS rows(i)) TO '{folder}/rows.parquet'"
+    )
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+before = peak()
+inputs = dict.fromkeys(names, "number")
+where = folder / "rows.parquet", folder / "features.parquet"
+table = OnDisk.write(*where, lambda columns: columns, inputs, "late.py", 1 << 19)
+fit("final", Training(parameters={"max_depth": 2}), 2, table, NoCheckpoints())
+print(len(table), peak() - before)
+"""
+
+
+def test_beyond_memory_needs_much_less_than_its_rows(tmp_path: Path) -> None:
+    """A million rows more are 80 MB of numbers, without their keys and labels."""
+    grown = {}
+    for rows in (100_000, 1_100_000):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, tmp_path, str(rows)],
+            cwd=ROOT,
+            env={**os.environ, "PERENNIAL_MEMORY": str(64 << 20)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        count, grown[rows] = map(int, done.stdout.split())
+        assert count == rows
+    assert grown[1_100_000] < grown[100_000] + 80 / 2

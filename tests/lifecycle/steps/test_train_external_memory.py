@@ -72,6 +72,14 @@ def test_no_rows_are_refused_as_in_memory(world: Project) -> None:
         tiny.train_as_of(world, midnight(1))
 
 
+def test_files_that_are_gone_are_told_with_their_table(world: Project) -> None:
+    beyond_memory(world)
+    for file in (world.root / "store/tables/sky").glob("_partition=2024-01-05/*"):
+        file.unlink()
+    with pytest.raises(Rejected, match=r"sky at version \d+ or trips .*: files are gone"):
+        tiny.train_as_of(world, midnight(22))
+
+
 def test_groups_of_quasi_identifiers_are_refused_by_name(project: Project, monkeypatch: Any) -> None:
     people.put_days(people.make_private(project.root, monkeypatch), 1, 2)
     beyond_memory(project)
