@@ -2,7 +2,7 @@
 proves it.
 
 PERENNIAL_FAULTS says how many faults (default 30), PERENNIAL_SEED which ones. At night:
-`PERENNIAL_FAULTS=300 python -m pytest -s tests/system/test_faults.py`; it prints its table and its seed.
+`PERENNIAL_FAULTS=300 python -m pytest -s -m faults tests/docker/test_faults.py` prints table and seed.
 """
 
 from __future__ import annotations
@@ -66,25 +66,31 @@ def outcome(world: World, cluster: Cluster) -> Outcome:
     return found
 
 
+@pytest.mark.faults
 def test_nothing_passes_for_done_without_its_receipt(outcome: Outcome) -> None:
     assert outcome.false_successes == []
 
 
+@pytest.mark.faults
 def test_nothing_is_done_twice(outcome: Outcome) -> None:
     assert outcome.duplicate_versions == []
 
 
+@pytest.mark.faults
 def test_no_pod_is_left_over(outcome: Outcome) -> None:
     assert outcome.orphan_pods == []
 
 
+@pytest.mark.faults
 def test_every_run_that_was_asked_for_ends_well(outcome: Outcome) -> None:
     assert outcome.lost_runs == []
 
 
+@pytest.mark.faults
 def test_the_champion_is_whom_a_release_named(outcome: Outcome) -> None:
     assert outcome.wrong_champions == []
 
 
+@pytest.mark.faults
 def test_every_partition_holds_the_rows_that_were_delivered(outcome: Outcome) -> None:
     assert outcome.wrong_rows == []

@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 
 from include.demo import feed
 from include.demo.airflow_api import ENDED
-from include.demo.replay import MODEL
+from include.demo.replay import DAGS, MODEL
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import LifecycleError
 from include.lifecycle.release.document import read_release
@@ -26,7 +26,7 @@ from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.receipts import Receipt, read_receipt
 from tests.docker.cluster import Cluster, Refused
 from tests.system.faults import Chaos
-from tests.system.world import World
+from tests.system.world import FIRST_DAY, World
 
 INGEST, TRAIN, RELEASE = "flights.ingest", f"{MODEL}.train", f"{MODEL}.release"
 STEPS = {INGEST: ("extract", "validate", "publish"), TRAIN: ("train", "evaluate", "register")}
@@ -88,10 +88,13 @@ class Campaign:
         """Work and harm, wait until all runs have ended, and count."""
         self.draw = random.Random(self.seed)
         self.began = time.monotonic()
-        self.next_day = self.world.replay.next_day()
         chaos = Chaos(str(self.world.stack.settings.airflow), self.cluster, random.Random(self.seed + 1))
         faults = chaos.faults()
         weights = [_RARE.get(name, 1.0) for name in faults]
+        if self.world.replay.state().champion is None:
+            self.world.airflow.wait_for_dags(DAGS)
+            self.world.replay.history(FIRST_DAY, FIRST_DAY + timedelta(days=14))
+        self.next_day = self.world.replay.next_day()
         self._keep_at_work()
         while len(self.hits) < self.faults:
             time.sleep(self.draw.uniform(0, 8))

@@ -71,9 +71,9 @@ def plan_training(
 
 
 def _is_done(state: ModelState, run_key: str) -> bool:
-    """Whether a training came to its end: proposed, decided, or rejected by a gate."""
+    """Whether a training came to its end: proposed, decided, or rejected by a gate; not if it failed."""
     proposed = {item.run_key for item in state.undecided}
-    ended = {item.run_key for item in state.trainings if item.outcome is not None}
+    ended = {item.run_key for item in state.trainings if item.outcome not in (None, "failed")}
     return run_key in proposed | ended
 
 
