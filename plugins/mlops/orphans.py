@@ -57,7 +57,7 @@ def orphans(
     """
     ours = sorted(
         (item for item in found if item.run_key in done and not item.is_going),
-        key=lambda item: (item.created, item.name),
+        key=lambda item: (item.task is None, item.created, item.name),
     )
     first: dict[str, Workload] = {}
     gone: list[Orphan] = []

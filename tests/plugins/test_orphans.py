@@ -60,6 +60,10 @@ def test_a_second_pod_stays_when_it_is_the_first_that_nobody_waits_for() -> None
     assert list(_gone(POD, second, states={TASK: "failed", other: "deferred"})) == ["pod"]
 
 
+def test_of_two_pods_that_began_in_one_second_the_one_that_a_task_waits_for_stays() -> None:
+    assert list(_gone(POD, replace(POD, name="another", task=None))) == ["another"]
+
+
 def test_what_has_ended_stays_an_hour_and_longer_while_its_task_looks_at_it() -> None:
     ended = replace(POD, ended=NOW - 2 * HOUR)
     assert _gone(ended, states={TASK: "success"}) == {"pod": "ended at 2024-03-10 10:00 UTC"}
