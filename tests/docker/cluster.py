@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,9 @@ class Cluster:
         name = self.create(pod)["metadata"]["name"]
         deadline = time.monotonic() + patience
         while True:
-            status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
+            status = {"phase": "unknown"}
+            with suppress(Refused):  # as long as the API server is away
+                status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
             if status["phase"] in ("Succeeded", "Failed"):
                 break
             assert time.monotonic() < deadline, f"{name} did not end in time: {status}"
