@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import time
+from pathlib import Path
 from uuid import uuid4
 
 from include.lifecycle.store.usage import Attempt, Usage
@@ -30,7 +30,7 @@ class Meter:
         that runs one step.
         """
         seconds = self.seconds
-        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # Linux counts KiB
+        peak_gib = _peak_kib() / (1 << 20)
         usage = Usage(
             seconds=round(seconds, 3),
             cpu_seconds=round(_cpu_seconds() - self._cpu, 3),
@@ -40,6 +40,12 @@ class Meter:
         if pod := os.environ.get("PERENNIAL_POD_UID"):
             return Attempt(id=pod, where=f"pod {socket.gethostname()}", usage=usage)
         return Attempt(id=uuid4().hex, where="process", usage=usage)
+
+
+def _peak_kib() -> int:
+    """Not getrusage's: that one a process inherits from the one that started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _cpu_seconds() -> float:

@@ -259,7 +259,9 @@ def test_a_changed_library_is_named_before_and_after_the_training(
     lock = (ROOT / "requirements.txt").read_text()
     (checkout / "requirements.txt").write_text(f"{lock}# another lock\n")
     training = checkout / "include/lifecycle/model/training.py"
-    training.write_text(training.read_text().replace('tree_method="hist"', 'tree_method="approx"'))
+    training.write_text(
+        training.read_text().replace('tree_method="hist"', 'tree_method="hist", max_leaves=2')
+    )
 
     code, said, complaint = run_cli(checkout, MODEL, "3")
     assert code == 1
