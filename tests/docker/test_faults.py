@@ -20,10 +20,9 @@ from tests.docker.cluster import Cluster
 from tests.system.fault_campaign import Campaign, Outcome
 from tests.system.faults import missing_commands
 from tests.system.restarting import restarting_airflow
-from tests.system.world import FIRST_DAY, Nodes, World, running_world
+from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, Nodes, World, running_world
 
 pytestmark = pytest.mark.stack
-FIRST_LIVE_DAY = FIRST_DAY + timedelta(days=14)
 _SOONER = {"TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60, "ORPHANED_TASKS_CHECK_INTERVAL": 20}
 """Seconds after which Airflow misses a task or a scheduler; by default five minutes."""
 FAULTS = int(os.environ.get("PERENNIAL_FAULTS") or 30)

@@ -26,7 +26,7 @@ from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.receipts import Receipt, read_receipt
 from tests.docker.cluster import Cluster, Refused
 from tests.system.faults import Chaos
-from tests.system.world import FIRST_DAY, World
+from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, World
 
 INGEST, TRAIN, RELEASE = "flights.ingest", f"{MODEL}.train", f"{MODEL}.release"
 STEPS = {INGEST: ("extract", "validate", "publish"), TRAIN: ("train", "evaluate", "register")}
@@ -93,7 +93,7 @@ class Campaign:
         weights = [_RARE.get(name, 1.0) for name in faults]
         if self.world.replay.state().champion is None:
             self.world.airflow.wait_for_dags(DAGS)
-            self.world.replay.history(FIRST_DAY, FIRST_DAY + timedelta(days=14))
+            self.world.replay.history(FIRST_DAY, FIRST_LIVE_DAY)
         self.next_day = self.world.replay.next_day()
         self._keep_at_work()
         while len(self.hits) < self.faults:
