@@ -6,7 +6,7 @@ being started limits the work to that one dataset.
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from mlops.operators.ingest import (
     ValidateOperator,
 )
 from mlops.operators.requeue import RevalidateOperator, SelectQuarantinedOperator
+from mlops.retrying import RETRYING
 from mlops.timetable import SpanTimetable
 
 from include.lifecycle.data.partitions import calendar_of
@@ -36,7 +37,7 @@ def common(spec: DatasetSpec) -> dict[str, Any]:
     """What the DAGs of a dataset share."""
     return {
         "catchup": False,
-        "default_args": {"owner": spec.owner, "retries": 2, "retry_delay": timedelta(seconds=10)},
+        "default_args": {"owner": spec.owner, **RETRYING},
     }
 
 

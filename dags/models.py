@@ -1,11 +1,11 @@
-"""`<model>.train`, `<model>.release` and `<model>.monitor` for each include/models/*.yaml.
+"""`<model>.train`, `.release`, `.monitor` and `.reproduce` for each include/models/*.yaml.
 
+A model whose YAML has a `search` also has `<model>.search`.
 Airflow's `dag_id` of the run being started limits the work to that one model.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import (
@@ -14,12 +14,21 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     CronTriggerTimetable,
     Param,
+    TaskGroup,
     TriggerRule,
     get_parsing_context,
 )
-from mlops.documentation import describe_monitor, describe_release, describe_train
+from mlops.documentation import (
+    describe_monitor,
+    describe_release,
+    describe_reproduce,
+    describe_search,
+    describe_train,
+)
 from mlops.operators.monitor import GovernOperator, MeasureOperator
 from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
+from mlops.operators.reproduce import ReproduceOperator
+from mlops.operators.search import AskOperator, FinishSearchOperator, PlanSearchOperator, TrialOperator
 from mlops.operators.train import (
     EvaluateOperator,
     GateOperator,
@@ -27,12 +36,15 @@ from mlops.operators.train import (
     RegisterOperator,
     TrainOperator,
 )
+from mlops.retrying import RETRYING
 from mlops.timetable import SpanTimetable
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.search import Search
 
 
 def candidate(model: ModelSpec) -> Asset:
@@ -45,13 +57,18 @@ def drift(model: ModelSpec) -> Asset:
     return Asset(f"{model.name}.drift", uri=f"perennial://model/{model.name}/drift")
 
 
+def searched(model: ModelSpec) -> Asset:
+    """Wakes the training: a search found parameters."""
+    return Asset(f"{model.name}.searched", uri=f"perennial://model/{model.name}/searched")
+
+
 def common(model: ModelSpec) -> dict[str, Any]:
-    """What the three DAGs of a model share."""
+    """What the DAGs of a model share."""
     return {
         "description": model.description,
         "catchup": False,
         "max_active_runs": 1,
-        "default_args": {"owner": model.owner, "retries": 2, "retry_delay": timedelta(seconds=10)},
+        "default_args": {"owner": model.owner, **RETRYING},
     }
 
 
@@ -60,12 +77,23 @@ def moment(title: str, description: str) -> Param:
     return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
 
 
+def version_of(description: str) -> Param:
+    """A version that a form may leave empty."""
+    return Param(None, type=["null", "string"], title="Version", description=description)
+
+
+def pool_of(needs: Compute | None) -> str:
+    """Where what trains waits for its turn."""
+    return "gpu" if needs and needs.gpu else "training"
+
+
 def train(model: ModelSpec) -> DAG:
     """Nightly, or when drift asks: from published rows to a proposed version."""
     nightly = CronTriggerTimetable(model.training.schedule, timezone="UTC", run_immediately=True)
+    wakes = drift(model) | searched(model) if model.search else drift(model)
     with DAG(
         f"{model.name}.train",
-        schedule=AssetOrTimeSchedule(timetable=nightly, assets=[drift(model)]),
+        schedule=AssetOrTimeSchedule(timetable=nightly, assets=wakes),
         doc_md=describe_train(model),
         tags={"train", *model.tags},
         params={
@@ -82,7 +110,7 @@ def train(model: ModelSpec) -> DAG:
             model=model.name,
             planned=plan.output,
             compute=needs,
-            pool="gpu" if needs and needs.gpu else "training",
+            pool=pool_of(needs),
             doc_md="Chooses the number of trees, scores the gate span, refits on all rows known.",
         )
         evaluated = EvaluateOperator(
@@ -109,6 +137,55 @@ def train(model: ModelSpec) -> DAG:
     return dag
 
 
+def search(model: ModelSpec, settings: Search) -> DAG:
+    """By hand, or by its own schedule: rounds of trials, and the parameters that did best."""
+    with DAG(
+        f"{model.name}.search",
+        schedule=settings.schedule and CronTriggerTimetable(settings.schedule, timezone="UTC"),
+        doc_md=describe_search(model, settings),
+        tags={"search", *model.tags},
+        params={"as_of": moment("As of", "Search on what was known then; empty: the run's own time.")},
+        **common(model),
+    ) as dag:
+        plan = PlanSearchOperator(
+            task_id="plan", model=model.name, doc_md="Pins the data that all trials learn from."
+        )
+        last = plan
+        for number in range(settings.rounds):
+            last = trials_of_round(model, plan, number, after=last)
+        last >> FinishSearchOperator(
+            task_id="finish",
+            planned=plan.output,
+            trigger_rule=TriggerRule.ALL_DONE,
+            outlets=[searched(model)],
+            doc_md="Chooses the winner, logs the trials in MLflow, wakes the training.",
+        )
+    return dag
+
+
+def trials_of_round(model: ModelSpec, plan: Any, number: int, *, after: Any) -> Any:
+    """Asks for a round's trials and runs them; a trial that fails stops no other, and no later round."""
+    needs = model.compute.get("trial")
+    with TaskGroup(f"round_{number}", tooltip="Trials that run at the same time"):
+        ask = AskOperator(
+            task_id="ask",
+            planned=plan.output,
+            number=number,
+            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+            doc_md="What to try next, by the trials so far; nothing when the time is over.",
+        )
+        trial = TrialOperator.partial(
+            task_id="trial",
+            model=model.name,
+            compute=needs,
+            pool="gpu" if needs and needs.gpu else "default_pool",
+            map_index_template="{{ task.asked['number'] }}",
+            doc_md="Fits until the stop span and is measured on it, or is pruned.",
+        ).expand(asked=ask.output)
+    after >> ask
+    return trial
+
+
 def release(model: ModelSpec) -> DAG:
     """Woken by a candidate: from a proposal to the version that the server answers with."""
     with DAG(
@@ -116,14 +193,7 @@ def release(model: ModelSpec) -> DAG:
         schedule=[candidate(model)],
         doc_md=describe_release(model),
         tags={"release", *model.tags},
-        params={
-            "version": Param(
-                None,
-                type=["null", "string"],
-                title="Version",
-                description="The waiting version to decide on; empty: the newest one.",
-            )
-        },
+        params={"version": version_of("The waiting version to decide on; empty: the newest one.")},
         **common(model),
     ) as dag:
         judge = JudgeProposalOperator(
@@ -174,6 +244,27 @@ def monitor(model: ModelSpec, rows: DatasetSpec) -> DAG:
     return dag
 
 
+def reproduce(model: ModelSpec) -> DAG:
+    """By hand: is a version what its data and its code make of it?"""
+    needs = model.compute.get("train")
+    with DAG(
+        f"{model.name}.reproduce",
+        schedule=None,
+        doc_md=describe_reproduce(model),
+        tags={"reproduce", *model.tags},
+        params={"version": version_of("The version to train again; empty: the champion.")},
+        **common(model),
+    ) as dag:
+        ReproduceOperator(
+            task_id="reproduce",
+            model=model.name,
+            compute=needs,
+            pool=pool_of(needs),
+            doc_md="Trains the version again; fails, with what differs, unless all bytes are the same.",
+        )
+    return dag
+
+
 catalog = open_catalog()
 wanted = get_parsing_context().dag_id
 for name in catalog.model_names():
@@ -182,6 +273,8 @@ for name in catalog.model_names():
             spec = catalog.model(name)
         except SpecError:
             continue  # dags/broken_specs.py shows it
-        globals()[f"{name}_train"] = train(spec)
-        globals()[f"{name}_release"] = release(spec)
+        for build in (train, release, reproduce):
+            globals()[f"{name}_{build.__name__}"] = build(spec)
+        if spec.search:
+            globals()[f"{name}_search"] = search(spec, spec.search)
         globals()[f"{name}_monitor"] = monitor(spec, catalog.dataset(spec.rows))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, get_parsing_context
 from mlops.documentation import MAINTENANCE, describe_erase
 from mlops.operators.tables import EraseOperator, MaintainOperator
+from mlops.retrying import RETRYING
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
@@ -19,7 +20,7 @@ def common(owner: str) -> dict[str, Any]:
     return {
         "catchup": False,
         "max_active_runs": 1,
-        "default_args": {"owner": owner, "retries": 2, "retry_delay": timedelta(seconds=10)},
+        "default_args": {"owner": owner, **RETRYING},
     }
 
 

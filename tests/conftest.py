@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("tests.docker.fixtures",)
+
 # Before any import of Airflow: it reads a DAG's timetable by the plugin.
 os.environ.setdefault("AIRFLOW__CORE__PLUGINS_FOLDER", str(Path(__file__).resolve().parents[1] / "plugins"))
+# Ten processes of each MLflow server that nobody here has work for.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from include.demo.airflow_api import AirflowApi, DagFailed, Seen
 from include.demo.replay import DAGS, FIRST_LIVE_DAY, LAST_DAY, MODEL, Replay
 from include.demo.story import as_table, tell
-from include.lifecycle.store.objects import open_store
+from include.lifecycle.store.objects import Store, open_store
 from include.stack.errors import StackError
 from include.stack.home import Settings
 from include.stack.stack import Stack, running_stack
@@ -76,7 +76,7 @@ def _replay(stack: Stack, days_after: int, say: Callable[[str], None], seen: See
         AirflowApi(stack.airflow_url, stack.token),
         stack.server_url,
         open_store(),
-        stack.settings.landing,
+        Store(stack.settings.landing),
         say,
         seen,
     )
@@ -119,7 +119,7 @@ def _forget(settings: Settings) -> None:
         settings.postgres,
         settings.airflow,
         settings.mlflow,
-        settings.landing,
+        settings.home / "landing",
         settings.logs,
         settings.home / "store",
         settings.home / "prediction-log",

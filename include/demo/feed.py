@@ -1,5 +1,5 @@
 """The source of the example: writes each day's flights, and the month's weather so far, as files
-that arrive in the landing folder."""
+that arrive where `files` sources look for them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import gzip
 import sys
 from datetime import date, timedelta
 from functools import cache
-from pathlib import Path
 
 import pandas as pd
+
+from include.lifecycle.store.objects import Store
 
 FLIGHT_COLUMNS = [
     "flight_id",
@@ -59,19 +60,19 @@ def weather() -> dict[str, pd.DataFrame]:
     return _by_day(rows.sort_values(["time_hour", "origin"])[WEATHER_COLUMNS])
 
 
-def deliver_flights(landing: Path, day: date) -> Path:
+def deliver_flights(landing: Store, day: date) -> None:
     """Write the file of one day, as it arrives when the day is over."""
-    return _write(flights()[day.isoformat()], landing / f"flights/{day}.csv.gz")
+    _write(flights()[day.isoformat()], landing, f"flights/{day}.csv.gz")
 
 
-def deliver_weather(landing: Path, until: date) -> Path:
+def deliver_weather(landing: Store, until: date) -> None:
     """Write the file of a day's month, with the hours known at the end of that day."""
     names = [f"{until:%Y-%m}-{day:02}" for day in range(1, until.day + 1)]
     known = [weather()[name] for name in names if name in weather()]
-    return _write(pd.concat(known), landing / f"weather/{until:%Y-%m}.csv")
+    _write(pd.concat(known), landing, f"weather/{until:%Y-%m}.csv")
 
 
-def deliver(landing: Path, first: date, last: date) -> None:
+def deliver(landing: Store, first: date, last: date) -> None:
     """Write all files of a span of days, as if each had arrived in its turn."""
     day = first
     while day <= last:
@@ -83,24 +84,22 @@ def deliver(landing: Path, first: date, last: date) -> None:
 
 def main() -> None:
     """``python -m include.demo.feed FIRST LAST`` delivers the files of a span of days."""
-    from include.lifecycle.data.sources import landing_folder
+    from include.lifecycle.data.sources import landing_place
 
     first, last = (date.fromisoformat(text) for text in sys.argv[1:3])
-    deliver(landing_folder(), first, last)
-    print(f"files of {first} to {last} are in {landing_folder()}")
+    deliver(Store(landing_place()), first, last)
+    print(f"files of {first} to {last} are in {landing_place()}")
 
 
 def _by_day(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(day): group for day, group in rows.groupby(rows["time_hour"].str[:10])}
 
 
-def _write(rows: pd.DataFrame, file: Path) -> Path:
-    """Write and then rename, so that nobody reads half a file; the same rows give the same bytes."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _write(rows: pd.DataFrame, landing: Store, path: str) -> None:
+    """Put a file there at once, so that nobody reads half of it; the same rows give the same bytes."""
     text = rows.to_csv(index=False).encode()
-    part = file.with_name(f".{file.name}.part")
-    part.write_bytes(gzip.compress(text, compresslevel=4, mtime=0) if file.suffix == ".gz" else text)
-    return part.rename(file)
+    packed = gzip.compress(text, compresslevel=4, mtime=0) if path.endswith(".gz") else text
+    landing.replace(path, packed)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 
 from include.demo import feed, traffic
 from include.demo.airflow_api import AirflowApi, Seen, unseen
@@ -32,7 +31,8 @@ class Replay:
     airflow: AirflowApi
     server: str
     store: Store
-    landing: Path
+    landing: Store
+    """Where source files arrive."""
     say: Callable[[str], None]
     seen: Seen = unseen
     """Told how many runs of the long backfill have ended."""

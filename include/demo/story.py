@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from include.lifecycle.release.costs import USED
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 
@@ -28,6 +29,8 @@ def tell(model: str, store: Store) -> list[Event]:
     window: dict[str, Any] = {}
     events = []
     for entry in Ledger(store, model).entries():
+        if entry.event == USED:
+            continue
         if entry.event == "window":
             window = entry.data
             continue

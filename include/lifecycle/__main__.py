@@ -1,18 +1,20 @@
-"""``python -m include.lifecycle check`` checks every spec; ``schema`` writes the JSON Schemas."""
+"""``python -m include.lifecycle`` checks specs, writes their schemas, trains versions again, tells costs."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
 
-from include.lifecycle.errors import LifecycleError
+from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.spec.catalog import Catalog, open_catalog
+from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.profile import open_profile
 from include.lifecycle.spec.schema import stale_schemas, write_schemas
 
 
-def check() -> list[str]:
+def mistakes() -> list[str]:
     """Everything that is wrong with the specs, their expectations, features files and schemas."""
     catalog = open_catalog()
     broken = [str(mistake) for mistake in catalog.mistakes()]
@@ -35,28 +37,95 @@ def _check_dataset(catalog: Catalog, name: str) -> None:
 
 
 def _check_model(catalog: Catalog, name: str) -> None:
+    from include.lifecycle.model.estimators import check_estimator
     from include.lifecycle.model.features import load_feature_code
 
-    path = catalog.features_path(catalog.model(name))
+    model = catalog.model(name)
+    check_estimator(model)
+    path = catalog.features_path(model)
     load_feature_code(path.read_bytes(), str(path))
 
 
-def main(arguments: list[str]) -> int:
-    """Exit code 0 when all is well, 1 with the mistakes on stderr, 2 for an unknown command."""
-    if arguments == ["schema"]:
-        write_schemas()
-        return 0
-    if arguments != ["check"]:
-        print("usage: python -m include.lifecycle {check|schema}", file=sys.stderr)
-        return 2
-    mistakes = check()
-    for mistake in mistakes:
+def check(asked: argparse.Namespace) -> int:
+    """Print all mistakes; exit code 1 when there is one."""
+    found = mistakes()
+    for mistake in found:
         print(mistake, file=sys.stderr)
-    if not mistakes:
+    if not found:
         catalog = open_catalog()
-        found = len(catalog.dataset_names()), len(catalog.model_names())
-        print(f"{found[0]} datasets and {found[1]} models are fine")
-    return 1 if mistakes else 0
+        datasets, models = len(catalog.dataset_names()), len(catalog.model_names())
+        print(f"{datasets} datasets and {models} models are fine")
+    return 1 if found else 0
+
+
+def schema(asked: argparse.Namespace) -> int:
+    """Write the JSON Schemas that editors complete a spec by."""
+    write_schemas()
+    return 0
+
+
+def reproduce(asked: argparse.Namespace) -> int:
+    """Train a version again; exit code 0 when all bytes are the same, 1 when they differ."""
+    from include.lifecycle.steps import reproduce as step
+    from include.lifecycle.steps.provenance import this_machine
+    from include.lifecycle.steps.running import run_step
+    from include.lifecycle.store.objects import open_store
+
+    store = open_store()
+    call = step.plan(asked.model, asked.version, store, occasion=this_machine(), threads=asked.threads)
+    if changed := step.changed_code(call, store):
+        print(changed, file=sys.stderr)
+    receipt, adopted = run_step(call, store)
+    found = step.Reproduction.model_validate(receipt.results["reproduction"])
+    print(f"{found}\nfound on {receipt.ended:%Y-%m-%d %H:%M} UTC, on this machine" if adopted else found)
+    return 0 if found.identical else 1
+
+
+def costs(asked: argparse.Namespace) -> int:
+    """Print the totals per month of the models named, or of all."""
+    from include.lifecycle.release.costs import table_of_months
+    from include.lifecycle.release.state import fold
+    from include.lifecycle.store.ledger import Ledger, models_of
+    from include.lifecycle.store.objects import open_store
+
+    store = open_store()
+    known = models_of(store)
+    for model in asked.models or known:
+        if model not in known:
+            raise Rejected(f"no ledger of {model!r} in {store.uri}{nearest(model, known)}")
+        print(f"{model}\n{table_of_months(fold(Ledger(store, model).entries()).usage)}\n")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """The command's exit code; 1 for what cannot be done, 75 for what may be done later."""
+    asked = _parser().parse_args(arguments)
+    try:
+        code: int = asked.run(asked)
+    except LifecycleError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m include.lifecycle")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for run, text in (
+        (check, "say what is wrong with the specs, their expectations, features files and schemas"),
+        (schema, "write the JSON Schemas that editors complete a spec by"),
+        (reproduce, "train a version again from what it was trained from, and compare bytes"),
+        (costs, "say what each model used, and what that cost, per month"),
+    ):
+        command = commands.add_parser(run.__name__, help=text, description=text)
+        command.set_defaults(run=run)
+        if run is reproduce:
+            command.add_argument("model")
+            command.add_argument("version")
+            command.add_argument("--threads", type=int, help="default: as many as it was trained on")
+        if run is costs:
+            command.add_argument("models", nargs="*", metavar="model", help="default: all that have a ledger")
+    return parser
 
 
 if __name__ == "__main__":

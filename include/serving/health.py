@@ -36,7 +36,7 @@ def _add_server(app: FastAPI, models: Models) -> None:
         """200 when releases were read and every model with one can answer."""
         waiting = [state.model for state in models.followed.values() if _waits(state)]
         # A store that is away for a while does not matter once models were loaded.
-        trouble = None if models.followed else models.store_trouble
+        trouble = None if models.loaded else models.store_trouble
         is_ready = not waiting and trouble is None
         content = {"ready": is_ready, "waiting": waiting, "trouble": models.store_trouble}
         return json_response(content, 200 if is_ready else 503)
@@ -60,7 +60,7 @@ def _add_models(app: FastAPI, models: Models, answering: Answering) -> None:
             {
                 "name": name,
                 "versions": [served.release.version],
-                "platform": "perennial_xgboost",
+                "platform": f"perennial_{served.predictor.library}",
                 "inputs": inference_v2.tensors(served.predictor),
                 "outputs": [{"name": inference_v2.OUTPUT, "datatype": "FP64", "shape": [-1]}],
                 "parameters": _parameters(served, followed),

@@ -75,6 +75,7 @@ class Models:
         self._failures: dict[str, _Failure] = {}
         self._stopped, self._polled = threading.Event(), threading.Event()
         self._store_trouble: str | None = "the store has not been read yet; ask again in a second"
+        self._loaded = False
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
     @property
@@ -86,6 +87,11 @@ class Models:
     def store_trouble(self) -> str | None:
         """Why the last poll of the store failed, or None."""
         return self._store_trouble
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the releases of one poll have all been followed, as far as they can be."""
+        return self._loaded
 
     def start(self) -> None:
         """Poll in the background; returns after the first poll, or sooner when the store is slow."""
@@ -107,9 +113,9 @@ class Models:
                 _log.error("releases cannot be read, serving goes on: %s", error)
             self._store_trouble = str(error)
             return
-        self._store_trouble = None
         for model, content in contents.items():
             self._follow(model, content)
+        self._store_trouble, self._loaded = None, True
 
     def _run(self) -> None:
         while not self._stopped.is_set():

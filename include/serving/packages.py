@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xgboost  # noqa: F401, here and not with the first version: the port opens when it is there
 
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.predictor import Predictor

@@ -33,7 +33,9 @@ def _mlflow(settings: Settings, ports: Ports) -> list[str]:
     backend = postgres.uri(postgres.socket_folder(settings.home), "mlflow")
     server = ["mlflow", "server", "--backend-store-uri", backend]
     server += ["--artifacts-destination", settings.mlflow.as_uri()]
-    server += ["--host", HOST, "--port", str(ports.mlflow), "--workers", "1"]
+    server += ["--host", settings.mlflow_host, "--port", str(ports.mlflow), "--workers", "1"]
+    if settings.mlflow_host != HOST:
+        server += ["--allowed-hosts", f"{settings.mlflow_host}:{ports.mlflow}"]
     server += ["--uvicorn-opts", "--log-level warning"]
     return in_turn.command(["mlflow", "db", "upgrade", backend], server)
 

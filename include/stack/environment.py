@@ -33,7 +33,7 @@ def environment(
         **_airflow(settings),
         **_airflow_api(settings, ports, secrets),
         **_speed(caller),
-        **_connections(ports),
+        **_connections(settings, ports),
     }
 
 
@@ -46,6 +46,7 @@ def _project(settings: Settings) -> dict[str, str]:
     return {
         "PERENNIAL_HOME": str(settings.home),
         "PERENNIAL_STORE": settings.store,
+        "PERENNIAL_LANDING": settings.landing,
         "PYTHONPATH": os.pathsep.join([str(settings.root), str(_PRELOAD)]),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -103,14 +104,15 @@ def _speed(caller: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _connections(ports: Ports) -> dict[str, str]:
+def _connections(settings: Settings, ports: Ports) -> dict[str, str]:
     """Connections with the ports of this very stack; they win over those in the database.
 
     The store's connection is not here: its credentials may be filled in by the user.
     """
-    server = {"conn_type": "http", "schema": "http", "host": HOST}
+    http = {"conn_type": "http", "schema": "http"}
+    mlflow = {**http, "host": settings.mlflow_host, "port": ports.mlflow}
     return {
-        "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow}",
-        "AIRFLOW_CONN_PERENNIAL_MLFLOW": json.dumps({**server, "port": ports.mlflow}),
-        "AIRFLOW_CONN_PERENNIAL_SERVER": json.dumps({**server, "port": ports.server}),
+        "MLFLOW_TRACKING_URI": f"http://{settings.mlflow_host}:{ports.mlflow}",
+        "AIRFLOW_CONN_PERENNIAL_MLFLOW": json.dumps(mlflow),
+        "AIRFLOW_CONN_PERENNIAL_SERVER": json.dumps({**http, "host": HOST, "port": ports.server}),
     }

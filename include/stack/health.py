@@ -5,8 +5,6 @@ from typing import Any
 
 import httpx
 
-from include.stack.ports import HOST, Ports
-
 _AIRFLOW_JOBS = {
     "scheduler": "scheduler",
     "dag-processor": "dag_processor",
@@ -15,18 +13,18 @@ _AIRFLOW_JOBS = {
 COMPONENTS = ("mlflow", "server", "api-server", *_AIRFLOW_JOBS)
 
 
-def healthy(client: httpx.Client, ports: Ports, since: datetime) -> set[str]:
-    """Return those of `COMPONENTS` that are healthy now.
+def healthy(client: httpx.Client, airflow: str, mlflow: str, server: str, since: datetime) -> set[str]:
+    """Return those of `COMPONENTS` that are healthy now, asked at the address of each.
 
     A heartbeat before `since` is that of an earlier run and does not count.
     """
     found = set()
-    if _get(client, ports.mlflow, "/health"):
+    if _get(client, f"{mlflow}/health"):
         found.add("mlflow")
-    if _get(client, ports.server, "/v2/health/live"):
+    if _get(client, f"{server}/v2/health/live"):
         found.add("server")
-    if airflow := _get(client, ports.airflow, "/api/v2/monitor/health"):
-        state = airflow.json()
+    if answer := _get(client, f"{airflow}/api/v2/monitor/health"):
+        state = answer.json()
         found |= {name for name, job in _AIRFLOW_JOBS.items() if _beats(state, job, since)}
         found.add("api-server")
     return found
@@ -38,9 +36,9 @@ def _beats(state: dict[str, Any], job: str, since: datetime) -> bool:
     return is_ours and state[job]["status"] == "healthy"
 
 
-def _get(client: httpx.Client, port: int, path: str) -> httpx.Response | None:
+def _get(client: httpx.Client, address: str) -> httpx.Response | None:
     try:
-        answer = client.get(f"http://{HOST}:{port}{path}")
+        answer = client.get(address)
     except httpx.TransportError:
         return None
     return answer if answer.is_success else None

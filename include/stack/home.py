@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.stack.errors import HomeInUse
+from include.stack.ports import HOST
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,19 +21,42 @@ class Settings:
     root: Path = PROJECT_ROOT
     home: Path = PROJECT_ROOT / ".perennial"
     store: str = str(PROJECT_ROOT / ".perennial" / "store")
+    landing: str = str(PROJECT_ROOT / ".perennial" / "landing")
+    """Where raw files land before they are staged: a folder, or the URI of a bucket."""
+    mlflow_host: str = HOST
+    """The address at which MLflow listens: pods must reach it when they register versions."""
     dags: Path = PROJECT_ROOT / "dags"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Return the settings that `PERENNIAL_HOME` and `PERENNIAL_STORE` ask for."""
+        """Return the settings that `PERENNIAL_HOME`, `PERENNIAL_STORE`, ... ask for."""
         home = Path(environ.get("PERENNIAL_HOME") or PROJECT_ROOT / ".perennial")
-        return cls.at(home, store=environ.get("PERENNIAL_STORE"))
+        return cls.at(
+            home,
+            store=environ.get("PERENNIAL_STORE"),
+            landing=environ.get("PERENNIAL_LANDING"),
+            mlflow_host=environ.get("PERENNIAL_MLFLOW_HOST"),
+        )
 
     @classmethod
-    def at(cls, home: Path, *, store: str | None = None, dags: Path | None = None) -> "Settings":
-        """Return the settings of a stack whose state lies in `home`."""
+    def at(
+        cls,
+        home: Path,
+        *,
+        store: str | None = None,
+        landing: str | None = None,
+        mlflow_host: str | None = None,
+        dags: Path | None = None,
+    ) -> "Settings":
+        """Return the settings of a stack whose state lies in `home`, but for what is told otherwise."""
         home = home.expanduser().absolute()
-        return cls(home=home, store=store or str(home / "store"), dags=dags or cls.dags)
+        return cls(
+            home=home,
+            store=store or str(home / "store"),
+            landing=landing or str(home / "landing"),
+            mlflow_host=mlflow_host or cls.mlflow_host,
+            dags=dags or cls.dags,
+        )
 
     @property
     def postgres(self) -> Path:
@@ -50,11 +74,6 @@ class Settings:
         return self.home / "mlflow"
 
     @property
-    def landing(self) -> Path:
-        """Where raw rows land before they are staged."""
-        return self.home / "landing"
-
-    @property
     def logs(self) -> Path:
         """One log file per component."""
         return self.home / "logs"
@@ -66,10 +85,9 @@ class Settings:
 
     def make_folders(self) -> None:
         """Create the folders that are not there yet."""
-        for folder in (self.postgres, self.airflow, self.mlflow, self.landing, self.logs):
+        places = (Path(place) for place in (self.store, self.landing) if "://" not in place)
+        for folder in (self.postgres, self.airflow, self.mlflow, self.logs, *places):
             folder.mkdir(parents=True, exist_ok=True)
-        if "://" not in self.store:
-            Path(self.store).mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

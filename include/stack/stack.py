@@ -42,7 +42,7 @@ class Stack:
     @property
     def mlflow_url(self) -> str:
         """MLflow's UI and tracking server."""
-        return f"http://{HOST}:{self.ports.mlflow}"
+        return f"http://{self.settings.mlflow_host}:{self.ports.mlflow}"
 
     @property
     def server_url(self) -> str:
@@ -73,10 +73,12 @@ def running_stack(
     settings: Settings | None = None,
     say: Callable[[str], None] = print,
     environ: Mapping[str, str] = os.environ,
+    airflow: Callable[[], list[Component]] = components.airflow,
 ) -> Iterator[Stack]:
     """Start everything, yield it healthy, and end all of it on leaving.
 
-    `say` is told what happens, a line at a time. `environ` is what the components inherit.
+    `say` is told what happens, a line at a time. `environ` is what the components inherit. `airflow`
+    says how Airflow's components are run.
     Raises a `StackError` whose message says what to do.
     """
     settings = settings or Settings.from_environment(environ)
@@ -84,7 +86,7 @@ def running_stack(
         lock = exits.enter_context(locked(settings.home, say))
         ports = exits.enter_context(reserved_ports(environ, say))
         stack = _prepared(settings, ports, environ)
-        start = _Start(stack, lock, say, exits)
+        start = _Start(stack, airflow, lock, say, exits)
         start.everything()
         exits.callback(say, "stopping everything")
         yield stack
@@ -103,6 +105,7 @@ class _Start:
     """One start of a stack; its groups end with `exits`, the last started first."""
 
     stack: Stack
+    airflow: Callable[[], list[Component]]
     lock: int
     say: Callable[[str], None]
     exits: ExitStack
@@ -117,9 +120,10 @@ class _Start:
         postgres.ensure_databases(sockets)
         self._run("services", components.services(settings, ports))
         self._prepare()
-        self._run("airflow", components.airflow())
+        self._run("airflow", self.airflow())
         with httpx.Client(timeout=2) as client:
-            self._await(health.COMPONENTS, lambda: health.healthy(client, ports, self.since))
+            urls = self.stack.airflow_url, self.stack.mlflow_url, self.stack.server_url
+            self._await(health.COMPONENTS, lambda: health.healthy(client, *urls, self.since))
 
     def _run(self, name: str, group: list[Component]) -> None:
         settings = self.stack.settings

@@ -10,11 +10,25 @@ from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import Gate, ModelSpec
 from include.lifecycle.spec.quantities import format_duration
 from include.lifecycle.spec.rules import Expectation
+from include.lifecycle.spec.search import Range, Search
 
 MAINTENANCE = """### Maintain all tables
 Weekly: small files of published tables, quarantine and prediction logs are put together, and files
 that no kept version needs are removed. Each data version that a registered, not archived, model was
 trained on stays readable. Rows whose time in quarantine is over go.
+"""
+
+CLEANING = """### Clean up
+Hourly: what nobody needs any more is removed, each with its reason in the log.
+
+- **cluster** (with the `kubernetes` profile): pods, Jobs and Services of steps whose task ended or is gone,
+  whose receipt is there, or that run a call a second time; what ended stays for an hour.
+- **store**: outputs that nothing in the store names, and checkpoints that nobody went on from, once they
+  are older than the profile's `grace`; files that were half written; scratch folders, on the machine of
+  this task, whose process is gone.
+
+A call or a receipt whose bytes changed is named in the log, and never removed. In a bucket, parts of
+uploads that were broken off cannot be seen: let its lifecycle abort incomplete multipart uploads.
 """
 
 
@@ -80,12 +94,40 @@ trigger or backfill trains unless there is nothing new.
 """
 
 
+def describe_search(model: ModelSpec, search: Search) -> str:
+    """Documentation of a search DAG, in Markdown."""
+    space = "\n".join(f"- `{name}`: {_range(span)}" for name, span in search.space.items())
+    return f"""### Search parameters of {model.name}
+At most {search.trials} trials, {search.parallel} at a time; none begins after {search.minutes} minutes. Each
+fits until the stop span and is measured there by {search.metric}; the gate span stays unseen. A trial that
+fails stops no other. A run on the same data goes on where the last one stopped.
+
+The winner's parameters take the place of those in `{model.name}.yaml`, once the governor lets the model be
+trained, for as long as the space below is the YAML's.
+
+**Space**
+
+{space}
+"""
+
+
 def describe_release(model: ModelSpec) -> str:
     """Documentation of a release DAG, in Markdown."""
     return f"""### Release {model.name}
 Woken by a candidate. What waits for a decision is read from the ledger, not from the event: the
 newest proposal is judged, older ones are superseded. Trigger it by hand at any time: with nothing to
 decide it makes registry, release document and server equal to the ledger.
+"""
+
+
+def describe_reproduce(model: ModelSpec) -> str:
+    """Documentation of a reproduce DAG, in Markdown."""
+    return f"""### Reproduce {model.name}
+Trains a version again from what it was trained from: the table versions that it pinned, its spec and its
+features file, on as many threads. Its bytes are compared with those of then, and nothing is registered or
+released. The task fails when they differ, and names what differs: files of this library, the lock,
+libraries, data, threads, device. `python -m include.lifecycle reproduce {model.name} VERSION` does the same
+in a checkout of the code of then, whose commit it names when the code here is newer.
 """
 
 
@@ -138,6 +180,13 @@ def _columns(spec: DatasetSpec) -> str:
 def _rule(rule: Expectation) -> str:
     arguments = ", ".join(f"{key} {value}" for key, value in rule.arguments.items())
     return f"- `{rule.name}` {arguments}" + (f" ({rule.severity})" if rule.severity else "")
+
+
+def _range(span: Range) -> str:
+    if span.categorical is not None:
+        return ", ".join(map(str, span.categorical))
+    low, high = span.bounds or ("", "")
+    return f"{low} to {high}" + (", on a logarithmic scale" if span.log else "")
 
 
 def _gate(gate: Gate) -> str:

@@ -57,7 +57,7 @@ def _of_whole_pod(pod: k8s.V1Pod, needs: str) -> _Found:
 
 
 def _of_waiting(pod: k8s.V1Pod) -> _Found:
-    for state in _states(pod):
+    for state in states_of(pod):
         if state.waiting is None or state.waiting.reason in (None, "ContainerCreating", "PodInitializing"):
             continue
         reason, message = state.waiting.reason, (state.waiting.message or "").strip()
@@ -72,7 +72,7 @@ def _of_waiting(pod: k8s.V1Pod) -> _Found:
 
 
 def _of_ended(pod: k8s.V1Pod, needs: str) -> _Found:
-    for state in _states(pod):
+    for state in states_of(pod):
         if state.terminated is None:
             continue
         reason, code = state.terminated.reason or "", state.terminated.exit_code
@@ -106,7 +106,8 @@ def _last_words(message: str | None) -> str:
     return text[begins[-1] :] if begins else text.splitlines()[-1]
 
 
-def _states(pod: k8s.V1Pod) -> Iterator[k8s.V1ContainerState]:
+def states_of(pod: k8s.V1Pod) -> Iterator[k8s.V1ContainerState]:
+    """The state of the step's container, as far as the pod tells it."""
     for status in pod.status.container_statuses or ():
         if status.name == CONTAINER and status.state is not None:
             yield status.state

@@ -13,7 +13,11 @@ CONTAINER = "step"
 RUN_KEY, STEP, ATTEMPT = "perennial/run-key", "perennial/step", "perennial/attempt"
 SCRATCH = "/tmp"  # noqa: S108
 _QUEUE = "kueue.x-k8s.io/queue-name"
-_GPU = "nvidia.com/gpu"
+GPU = "nvidia.com/gpu"
+_UID = k8s.V1EnvVar(
+    name="PERENNIAL_POD_UID",
+    value_from=k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="metadata.uid")),
+)
 
 
 def pod_of(
@@ -80,11 +84,11 @@ def _container(call: Call, compute: Compute, cluster: Kubernetes) -> k8s.V1Conta
         name=CONTAINER,
         image=cluster.image(compute.image),
         image_pull_policy="IfNotPresent",
-        env=[k8s.V1EnvVar(name=name, value=value) for name, value in told.items()],
+        env=[*(k8s.V1EnvVar(name=name, value=value) for name, value in told.items()), _UID],
         env_from=[
             k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=name)) for name in cluster.secrets
         ],
-        resources=_resources(compute),
+        resources=resources_of(compute),
         volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path=SCRATCH)],
         security_context=k8s.V1SecurityContext(
             allow_privilege_escalation=False,
@@ -95,9 +99,10 @@ def _container(call: Call, compute: Compute, cluster: Kubernetes) -> k8s.V1Conta
     )
 
 
-def _resources(compute: Compute) -> k8s.V1ResourceRequirements:
+def resources_of(compute: Compute) -> k8s.V1ResourceRequirements:
+    """What a step's container is promised, and may not exceed."""
     promised = {"cpu": f"{compute.cpu:g}", "memory": str(int(compute.memory))}
-    gpu = {_GPU: str(compute.gpu)} if compute.gpu else {}
+    gpu = {GPU: str(compute.gpu)} if compute.gpu else {}
     return k8s.V1ResourceRequirements(
         requests={**promised, **gpu}, limits={"memory": promised["memory"], **gpu}
     )

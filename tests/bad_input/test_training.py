@@ -9,6 +9,7 @@ import pytest
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, load_feature_code
 from include.lifecycle.model.training import train
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.spec.model import Training
 from tests.bad_input import tasks
 from tests.bad_input.project import Project, refused
@@ -50,7 +51,7 @@ def test_a_gate_span_with_one_class_is_refused_before_its_metrics_are_nothing() 
     rows.loc[hours >= pd.Timestamp("2024-03-09", tz="UTC"), "_label"] = 1.0
     policy = Training.model_validate({"stop": "2d", "gate": "2d", "max_trees": 2})
     with pytest.raises(Rejected, match=r"every label of the gate span is 1.* lengthen training.gate"):
-        train(policy, rows, pd.DataFrame({"x": np.arange(240.0)}), hours[-1].to_pydatetime())
+        train(policy, InMemory(rows, pd.DataFrame({"x": np.arange(240.0)})), hours[-1].to_pydatetime())
 
 
 def test_features_that_fail_name_their_file_and_free_the_lease(project: Project, control: Project) -> None:
@@ -101,6 +102,7 @@ ROWS = pd.DataFrame({"zone": ["north", None, "south"], "distance": [1.0, 2.0, np
             "a has floating as objects; return floats, or texts",
         ),
         ("return {1: rows['distance']}", "1 is no name of a feature"),
+        ("return {'_label': rows['distance']}", "_label is no name of a feature"),
     ],
 )
 def test_features_that_no_model_can_use_are_refused(body: str, words: str) -> None:

@@ -68,7 +68,7 @@ def _in_stack(settings: Settings, measure: Callable[[Stack], list[Figure]]) -> l
 
 def _backfill(stack: Stack) -> list[Figure]:
     last = FIRST + timedelta(days=DAYS - 1)
-    feed.deliver(stack.settings.landing, FIRST, last)
+    feed.deliver(Store(stack.settings.landing), FIRST, last)
     airflow = AirflowApi(stack.airflow_url, stack.token)
     airflow.wait_for_dags({DAG})
     airflow.unpause(DAG)

@@ -18,7 +18,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from xgboost import XGBClassifier
 
 from include.demo.feed import WEATHER_COLUMNS
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.predictor import Predictor, load_features
 from include.lifecycle.release.state import fold
 from include.lifecycle.spec.catalog import Catalog, open_catalog
@@ -112,8 +112,8 @@ def _champion_scores(store: Store, rows: pd.DataFrame) -> Any:
     assert champion is not None
     outputs = json.loads(store.get(f"receipts/{champion.run_key}.json") or b"")["receipt"]["outputs"]
     with TemporaryDirectory() as folder:
-        for name in FILES:
-            (Path(folder) / name).write_bytes(store.get(object_path(outputs[name]["sha256"])) or b"")
+        for name, output in package_of(outputs).items():
+            (Path(folder) / name).write_bytes(store.get(object_path(output["sha256"])) or b"")
         predictor = Predictor(Path(folder))
     return predictor.predict({name: rows[name].tolist() for name in predictor.inputs})
 

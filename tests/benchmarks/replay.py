@@ -34,7 +34,7 @@ from include.lifecycle.data.point_in_time import KEY, LABEL, read_labels
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import judge
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.monitor.performance import prediction_log, read_predictions
 from include.lifecycle.release.decisions import Actor, end_training, propose, record
@@ -116,9 +116,7 @@ class Year:
     def predictor(self, trained: Receipt) -> Predictor:
         """The version of a training as a server loads it."""
         with TemporaryDirectory() as folder:
-            for name in FILES:
-                self.store.fetch(trained.outputs[name], Path(folder) / name)
-            return Predictor(Path(folder))
+            return Predictor(fetch_package(trained, self.store, Path(folder)))
 
     def score(self, name: str, scores: pd.Series, trainings: int, released: int) -> Served:
         """Compare the served scores, by key, with the labels."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.sdk import DAG, AssetAny
 from airflow.sdk.definitions.param import Param
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.definitions.dag import SerializedDAG
@@ -28,18 +28,31 @@ from include.lifecycle.spec.catalog import Catalog
 from tests.lifecycle import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("pandas", "xgboost", "sklearn", "mlflow", "great_expectations", "evidently", "duckdb", "deltalake")
+HEAVY = (
+    "pandas",
+    "xgboost",
+    "sklearn",
+    "mlflow",
+    "great_expectations",
+    "evidently",
+    "duckdb",
+    "deltalake",
+    "optuna",
+)
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "tables", "broken_specs"):
+for name in ("datasets", "models", "tables", "cleaning", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
 CATALOG = Catalog(ROOT / "include")
+MODEL_VERBS = ("train", "release", "monitor", "reproduce")
 DAG_IDS = {
     "tables.maintain",
+    "perennial.clean",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
-    *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in ("train", "release", "monitor")),
+    *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in MODEL_VERBS),
+    *(f"{name}.search" for name in CATALOG.model_names() if CATALOG.model(name).search),
 }
 
 
@@ -99,10 +112,24 @@ def test_ingest_and_monitoring_have_a_data_interval_to_backfill(bag: DagBag) -> 
             assert isinstance(bag.dags[dag_id].timetable, SpanTimetable)
 
 
-def test_trainings_share_a_pool_of_one(bag: DagBag) -> None:
-    assert {bag.dags[f"{name}.train"].get_task("train").pool for name in CATALOG.model_names()} == {
-        "training"
-    }
+@pytest.mark.parametrize("verb", ["train", "reproduce"])
+def test_trainings_share_a_pool_of_one(bag: DagBag, verb: str) -> None:
+    assert {bag.dags[f"{name}.{verb}"].get_task(verb).pool for name in CATALOG.model_names()} == {"training"}
+
+
+def test_what_trained_on_a_gpu_is_reproduced_on_one_when_somebody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.edit("models/late.yaml", "training:", "compute: {train: {gpu: 1, memory: 16Gi}}\ntraining:")
+    dag = _parse(project.specs, monkeypatch).dags["late.reproduce"]
+    assert dag.schedule is None
+    assert (dag.get_task("reproduce").pool, dag.get_task("reproduce").compute.gpu) == ("gpu", 1)
+
+
+def test_nobody_need_switch_the_cleaning_on(bag: DagBag) -> None:
+    assert bag.dags["perennial.clean"].is_paused_upon_creation is False
+    assert _scheduled(bag.dags["perennial.clean"]).next_dagrun_info(last_automated_run_info=None)
 
 
 def test_assets_tie_training_release_and_monitoring_together(bag: DagBag) -> None:
@@ -130,9 +157,10 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
     assert f"{project.specs}/datasets/cracked.yaml: " in error
     assert f"{project.specs}/models/torn.yaml: " in error
     assert set(found.dags) == {
+        "perennial.clean",
         "tables.maintain",
         *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
-        *(f"late.{verb}" for verb in ("train", "release", "monitor")),
+        *(f"late.{verb}" for verb in MODEL_VERBS),
     }
 
 
@@ -143,7 +171,7 @@ def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
     (project.specs / "datasets/sky.yaml").write_text("nonsense: 1")
     found = _parse(project.specs, monkeypatch)
     assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
-    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain"}
+    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain", "perennial.clean"}
 
 
 def test_days_of_a_time_zone_begin_at_its_midnight_also_when_clocks_change(
@@ -201,6 +229,42 @@ def test_with_lookback_each_partition_goes_its_own_way_under_its_name(
     assert {task.task_id for task in group.iter_tasks()} == {"extract", "validate", "publish"}
     for task in group.iter_tasks():
         assert "partition" in str(task.map_index_template)
+
+
+def test_only_a_model_with_a_space_has_a_search_in_rounds_that_go_on_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    assert "late.search" not in _parse(project.specs, monkeypatch).dags
+    project.add("models/late.yaml", tiny.SEARCH)
+    found = _parse(project.specs, monkeypatch)
+    assert found.import_errors == {}
+    dag, train = found.dags["late.search"], found.dags["late.train"]
+    rounds = [f"round_{number}.{task}" for number in range(3) for task in ("ask", "trial")]
+    assert dag.task_ids == ["plan", *rounds, "finish"]
+    assert dag.schedule is None
+    for number in range(3):
+        ask, trial = dag.get_task(f"round_{number}.ask"), dag.get_task(f"round_{number}.trial")
+        before = f"round_{number - 1}.trial" if number else "plan"
+        assert ask.upstream_task_ids == {"plan", before}
+        assert ask.trigger_rule == "all_done_min_one_success"
+        assert trial.is_mapped
+        assert trial.upstream_task_ids == {ask.task_id}
+    finish = dag.get_task("finish")
+    assert finish.trigger_rule == "all_done"
+    assert finish.upstream_task_ids == {"plan", "round_2.trial"}
+    assert [outlet.uri for outlet in finish.outlets] == ["perennial://model/late/searched"]
+    woken_by = train.timetable.asset_condition
+    assert isinstance(woken_by, AssetAny)
+    assert [asset.name for asset in woken_by.objects] == ["late.drift", "late.searched"]
+
+
+def test_a_search_may_have_a_schedule_and_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.add("models/late.yaml", f'{tiny.SEARCH}  schedule: "0 3 1 * *"\ncompute: {{trial: {{gpu: 1}}}}\n')
+    dag = _parse(project.specs, monkeypatch).dags["late.search"]
+    assert _scheduled(dag).timetable.summary == "0 3 1 * *"
+    assert dag.get_task("round_0.trial").pool == "gpu"
 
 
 def test_a_second_model_is_a_second_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

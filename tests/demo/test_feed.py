@@ -35,27 +35,30 @@ def test_every_departure_of_the_year_is_delivered_once() -> None:
 
 
 def test_the_same_day_delivered_twice_is_the_same_file(landing: Path) -> None:
-    first = feed.deliver_flights(landing, DAY).read_bytes()
-    assert feed.deliver_flights(landing, DAY).read_bytes() == first
+    feed.deliver_flights(Store(str(landing)), DAY)
+    first = (landing / "flights/2013-02-28.csv.gz").read_bytes()
+    feed.deliver_flights(Store(str(landing)), DAY)
+    assert (landing / "flights/2013-02-28.csv.gz").read_bytes() == first
     assert gzip.decompress(first).startswith(b"flight_id,time_hour,carrier")
     assert [file.name for file in (landing / "flights").iterdir()] == ["2013-02-28.csv.gz"]
 
 
 def test_the_months_weather_holds_only_the_hours_known_at_the_end_of_the_day(landing: Path) -> None:
-    rows = pd.read_csv(feed.deliver_weather(landing, date(2013, 2, 10)))
+    feed.deliver_weather(Store(str(landing)), date(2013, 2, 10))
+    rows = pd.read_csv(landing / "weather/2013-02.csv")
     assert rows["time_hour"].str[:10].max() == "2013-02-10"
     assert rows["time_hour"].str[:10].min() == "2013-02-01"
 
 
 def test_a_span_of_days_leaves_a_file_for_each_partition(landing: Path) -> None:
-    feed.deliver(landing, date(2013, 1, 30), date(2013, 2, 2))
+    feed.deliver(Store(str(landing)), date(2013, 1, 30), date(2013, 2, 2))
     files = sorted(str(file.relative_to(landing)) for file in landing.rglob("*.*"))
     days = ("2013-01-30", "2013-01-31", "2013-02-01", "2013-02-02")
     assert files == [*(f"flights/{day}.csv.gz" for day in days), "weather/2013-01.csv", "weather/2013-02.csv"]
 
 
 def test_delivered_files_fit_their_specs(landing: Path, tmp_path: Path) -> None:
-    feed.deliver(landing, DAY, DAY)
+    feed.deliver(Store(str(landing)), DAY, DAY)
     for name in ("flights", "weather"):
         spec = Catalog(SPECS).dataset(name)
         partition = calendar_of(spec).named("2013-02-28" if name == "flights" else "2013-02")
@@ -80,7 +83,7 @@ def test_users_ask_with_the_very_values_that_the_training_will_read(landing: Pat
     """No skew between serving and training: the same day's inputs, joined by two programs."""
     catalog, store = Catalog(SPECS), Store(str(tmp_path / "store"))
     model = catalog.model("flight_delay")
-    feed.deliver(landing, DAY, DAY)
+    feed.deliver(Store(str(landing)), DAY, DAY)
     for name, partition in (("flights", "2013-02-28"), ("weather", "2013-02")):
         spec = catalog.dataset(name)
         source = open_source(spec, calendar_of(spec).named(partition), environment_connection)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,21 @@ class Cluster:
         created: dict[str, Any] = json.loads(given)
         return created
 
-    def run(self, pod: dict[str, Any]) -> tuple[int, str]:
+    def share(self, secret: str, environment: dict[str, str]) -> None:
+        """Make a Secret, or write it anew."""
+        metadata = {"name": secret}
+        document = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": environment}
+        self.kubectl("apply", "--filename=-", given=document)
+
+    def run(self, pod: dict[str, Any], patience: float = _PATIENCE) -> tuple[int, str]:
         """Create a pod and wait until it ended; its exit code and its last words: what it wrote to
         /dev/termination-log, or else the end of its log, as long as its node keeps that."""
         name = self.create(pod)["metadata"]["name"]
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + patience
         while True:
-            status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
+            status = {"phase": "unknown"}
+            with suppress(Refused):  # as long as the API server is away
+                status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
             if status["phase"] in ("Succeeded", "Failed"):
                 break
             assert time.monotonic() < deadline, f"{name} did not end in time: {status}"
@@ -75,6 +84,19 @@ def deployed(namespace: str, folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def built_image() -> str:
+    """Build the trainer image of what is here, and load it into the cluster; its tag.
+
+    PERENNIAL_BUILD_IMAGE is the command that does both; it gets the tag, the context and the Dockerfile.
+    PERENNIAL_TEST_IMAGE is the tag, for checkouts that share a cluster.
+    """
+    tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
+    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr[-5000:]
+    return tag
 
 
 def step_pod(image: str, run_key: str = "") -> dict[str, Any]:

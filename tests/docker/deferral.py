@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk.exceptions import TaskDeferred
@@ -31,7 +32,8 @@ class Task:
 
 def context_of(task: Task) -> dict[str, Any]:
     """The context of a task without a DAG."""
-    return {"ti": task, "run_id": task.run_id, "dag": None, "params": {}}
+    run = SimpleNamespace(dag_id=task.dag_id, run_id=task.run_id)
+    return {"ti": task, "run_id": task.run_id, "dag_run": run, "dag": None, "params": {}}
 
 
 def run_to_end(

@@ -4,16 +4,53 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
+
+from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt, write_call
 from tests.docker.cluster import Cluster, step_pod
+from tests.docker.mlflow_server import mlflow_server
+from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project
 
 _PATIENCE = 300
 """Seconds that something may take on a busy machine."""
+_OF_THE_STORE = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+    "AWS_ALLOW_HTTP",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+)
+
+
+def pod_environment(store: str, endpoint: str, **more: str) -> dict[str, str]:
+    """What the Secret `perennial-store` says: where a step finds things, and the store's credentials."""
+    credentials = {name: os.environ[name] for name in _OF_THE_STORE}
+    return {"PERENNIAL_STORE": store, "AWS_ENDPOINT_URL": endpoint, **more, **credentials}
+
+
+@contextmanager
+def running_pods(cluster: Cluster, image: str, endpoint: str, folder: Path) -> Iterator[Pods]:
+    """A project with 24 published days on S3, and an MLflow; the environment is the project's meanwhile."""
+    store = Store(f"s3://lake/test-{uuid.uuid4().hex}")
+    with (
+        pytest.MonkeyPatch.context() as env,
+        mlflow_server(folder, str(urlsplit(endpoint).hostname)) as mlflow,
+    ):
+        project = tiny.make_project(folder / "project", env, store)
+        tiny.put_days(project, 1, 24)
+        cluster.share("perennial-store", pod_environment(store.uri, endpoint, MLFLOW_TRACKING_URI=mlflow))
+        yield Pods(cluster, image, project)
 
 
 class Pods:
@@ -31,13 +68,6 @@ class Pods:
         assert code == 0, said
         return read_receipt(call.run_key, self.project.store)
 
-    def share(self, secret: str, environment: dict[str, str]) -> None:
-        """Make a Secret as docker/README.md says."""
-        file = self.project.root / f"{secret}.env"
-        file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
-        self.cluster.kubectl("delete", "secret", secret, "--ignore-not-found")
-        self.cluster.kubectl("create", "secret", "generic", secret, f"--from-env-file={file}")
-
     def of(self, call: Call) -> list[dict[str, Any]]:
         """The pods that were started for a call and are still there, the oldest first."""
         found = self.cluster.kubectl(
@@ -49,6 +79,10 @@ class Pods:
     def await_end(self, call: Call) -> None:
         """Wait until every pod of a call has ended."""
         _until(lambda: all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in self.of(call)))
+
+    def await_running(self, call: Call) -> None:
+        """Wait until a pod of a call runs."""
+        _until(lambda: any(pod["status"]["phase"] == "Running" for pod in self.of(call)))
 
     def await_gone(self, call: Call) -> None:
         """Wait until no pod of a call runs or waits any more."""

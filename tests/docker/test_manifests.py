@@ -13,6 +13,7 @@ RIGHTS_OF_AIRFLOW = {
     *(("", "pods", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")),
     ("", "pods/log", "get"),
     *(("", "events", verb) for verb in ("list", "watch")),
+    *(("", "services", verb) for verb in ("list", "delete")),
     *(("batch", "jobs", verb) for verb in ("create", "get", "list", "watch", "delete")),
 }
 UNREACHABLE = """
@@ -56,7 +57,9 @@ def test_the_account_of_steps_may_do_what_anybody_may(cluster: Cluster) -> None:
     assert _rights(cluster, "perennial-step") == _rights(cluster, "nobody")
 
 
-def test_the_account_of_airflow_may_start_and_watch_pods_and_jobs_and_nothing_else(cluster: Cluster) -> None:
+def test_the_account_of_airflow_may_start_and_watch_pods_and_jobs_and_to_clean_up_and_nothing_else(
+    cluster: Cluster,
+) -> None:
     assert _rights(cluster, "perennial-airflow") - _rights(cluster, "nobody") == RIGHTS_OF_AIRFLOW
 
 

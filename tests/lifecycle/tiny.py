@@ -86,6 +86,17 @@ gates:
 monitoring: {lookback: 3d, min_rows: 20, sample: 200}
 governor: {bad_windows: 2, of_last: 3, cooldown: 3d, budget: 2, budget_period: 30d, max_age: 20d}
 """
+SEARCH = """
+search:
+  space:
+    max_depth: {int: [2, 5]}
+    learning_rate: {float: [0.05, 0.5], log: true}
+    grow_policy: {categorical: [depthwise, lossguide]}
+  trials: 6
+  parallel: 2
+  segment: 5
+  seed: 1
+"""
 FEATURES = b"""
 import numpy as np
 
@@ -134,6 +145,11 @@ class Project:
         """What the ledger says now."""
         return fold(self.ledger.entries())
 
+    def add(self, file: str, text: str) -> None:
+        """Append to a spec as a person would."""
+        end = (self.specs / file).read_text()[-20:]
+        self.edit(file, end, end + text)
+
     def edit(self, file: str, old: str, new: str) -> None:
         """Change a spec as a person would."""
         path = self.specs / file
@@ -167,6 +183,14 @@ def enter(root: Path, env: pytest.MonkeyPatch, store: Store | None = None) -> Pr
     env.setenv("PERENNIAL_STORE", store.uri if store else str(root / "store"))
     env.delenv("PERENNIAL_PROFILE", raising=False)
     return Project(root, store or Store(str(root / "store")))
+
+
+def learn_by(project: Project, estimator: str, parameters: str = "{}", model: str = MODEL) -> None:
+    """Let a model, new where there is none of the name, be learned by an estimator of scikit-learn's."""
+    head, rest = LATE.split("training:\n")
+    training = f"training: {{gate: 3d, estimator: {estimator}, parameters: {parameters}, seed: 3}}\n"
+    path = project.specs / f"models/{model}.yaml"
+    path.write_text(f"features: late.py\n{head}{training}{rest[rest.index('gates:') :]}")
 
 
 def copy_of(template: Path, root: Path, env: pytest.MonkeyPatch) -> Project:

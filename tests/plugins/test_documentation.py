@@ -1,4 +1,10 @@
-from mlops.documentation import describe_dataset, describe_monitor, describe_release, describe_train
+from mlops.documentation import (
+    describe_dataset,
+    describe_monitor,
+    describe_release,
+    describe_reproduce,
+    describe_train,
+)
 
 from tests.lifecycle.tiny import MODEL, Project
 
@@ -27,6 +33,7 @@ def test_a_model_is_described_by_its_schedule_gates_and_governor(project: Projec
     assert "2 times in 30d" in train
     assert "2 bad windows of the last 3" in describe_monitor(model)
     assert MODEL in describe_release(model)
+    assert "include.lifecycle reproduce late VERSION" in describe_reproduce(model)
 
 
 def test_a_model_that_never_ages_is_described_so(project: Project) -> None:

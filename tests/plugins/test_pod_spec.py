@@ -41,13 +41,15 @@ def test_a_pod_gets_what_the_spec_asks_for() -> None:
     assert (spec["runtimeClassName"], spec["activeDeadlineSeconds"]) == ("nvidia", 7200)
 
 
-def test_a_pod_is_told_its_run_key_its_limits_and_the_names_of_secrets_alone() -> None:
+def test_a_pod_is_told_its_run_key_its_uid_its_limits_and_the_names_of_secrets_alone() -> None:
     (container,) = _pod(**NEEDS)["spec"]["containers"]
-    assert {item["name"]: item["value"] for item in container["env"]} == {
+    assert {item["name"]: item.get("value") for item in container["env"]} == {
         "PERENNIAL_CALL": CALL.run_key,
         "PERENNIAL_THREADS": "3",
         "PERENNIAL_MEMORY": str(8 << 30),
+        "PERENNIAL_POD_UID": None,
     }
+    assert container["env"][-1]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
     assert container["envFrom"] == [{"secretRef": {"name": "perennial-store"}}]
     assert not {"command", "args"} & set(container)
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
+from include.lifecycle.model.checkpoints import NoCheckpoints
 from include.lifecycle.model.features import compute_features, load_feature_code
 from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.predictor import Predictor
-from include.lifecycle.model.training import build_pipeline
+from include.lifecycle.model.training import fit
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.release.document import Release, ReleaseDocument, write_release
 from include.lifecycle.spec.model import Training
 from include.lifecycle.store.objects import Store
@@ -64,8 +67,10 @@ def make_package(folder: Path, seed: int, trees: int = 10, features: bytes = FEA
     rows = training_rows(400, seed)
     computed = compute_features(load_feature_code(features), rows, INPUTS)
     label = (rows["distance"] + 800 * rows["stops"] > 1_500 + 40 * seed).astype(float)
-    pipeline = build_pipeline(Training(seed=seed), computed, trees).fit(computed, label)
-    write_package(folder, pipeline, features, inputs=INPUTS, key="flight_id", event_time="time_hour")
+    known = pd.DataFrame({KEY: rows.index.astype(str), EVENT_TIME: rows["time_hour"], LABEL: label})
+    fitted = fit("final", Training(seed=seed), trees, InMemory(known, computed), NoCheckpoints())
+    about = {"inputs": INPUTS, "key": "flight_id", "event_time": "time_hour"}
+    write_package(folder, fitted, features, **about)
     return folder
 
 

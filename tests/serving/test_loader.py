@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.lifecycle.errors import Transient
-from include.lifecycle.release.document import release_path
+from include.lifecycle.release.document import Release, release_path
 from include.lifecycle.store.objects import Store, object_path
 from include.serving.loader import Followed, Models
 from include.serving.metrics import Metrics
@@ -21,6 +21,23 @@ def metrics() -> Metrics:
 @pytest.fixture
 def models(tmp_path: Path, store: Store, metrics: Metrics) -> Models:
     return Models(store, PackageCache(tmp_path / "cache", store), metrics, retry_after=0.0)
+
+
+def test_a_server_has_loaded_when_it_follows_every_release(
+    tmp_path: Path, store: Store, packages: dict[str, Path], metrics: Metrics
+) -> None:
+    class Watched(PackageCache):
+        def fetch(self, model: str, release: Release) -> Path:
+            said.append((models.loaded, models.store_trouble))
+            return super().fetch(model, release)
+
+    said: list[tuple[bool, str | None]] = []
+    models = Models(store, Watched(tmp_path / "cache", store), metrics)
+    for model in ("early", MODEL):
+        publish(store, release_of(packages["1"], "1", store), model=model)
+    models.poll()
+    assert said == [(False, "the store has not been read yet; ask again in a second")] * 2
+    assert (models.loaded, models.store_trouble) == (True, None)
 
 
 def version_of(state: Followed) -> str | None:

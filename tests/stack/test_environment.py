@@ -22,6 +22,14 @@ def test_components_find_each_other_on_the_ports_of_this_stack(tmp_path: Path) -
     assert json.loads(env["AIRFLOW_CONN_PERENNIAL_SERVER"]) == server
 
 
+def test_mlflow_is_asked_where_it_listens(tmp_path: Path) -> None:
+    settings = Settings.at(tmp_path, mlflow_host="10.0.0.7")
+    env = environment(settings, PORTS, Secrets(), {})
+    assert env["MLFLOW_TRACKING_URI"] == "http://10.0.0.7:15000"
+    assert json.loads(env["AIRFLOW_CONN_PERENNIAL_MLFLOW"])["host"] == "10.0.0.7"
+    assert json.loads(env["AIRFLOW_CONN_PERENNIAL_SERVER"])["host"] == "127.0.0.1"
+
+
 def test_credentials_of_the_caller_pass_through(tmp_path: Path) -> None:
     assert _environment(tmp_path, {"AWS_PROFILE": "me"})["AWS_PROFILE"] == "me"
 

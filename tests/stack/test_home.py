@@ -17,12 +17,20 @@ def test_home_and_store_are_what_the_environment_says() -> None:
     environ = {"PERENNIAL_HOME": "/srv/p", "PERENNIAL_STORE": "s3://bucket/prefix"}
     settings = Settings.from_environment(environ)
     assert (settings.home, settings.store) == (Path("/srv/p"), "s3://bucket/prefix")
+    assert (settings.landing, settings.mlflow_host) == ("/srv/p/landing", "127.0.0.1")
+
+
+def test_files_may_land_in_a_bucket_and_mlflow_may_listen_where_pods_reach_it() -> None:
+    environ = {"PERENNIAL_LANDING": "s3://bucket/landing", "PERENNIAL_MLFLOW_HOST": "10.0.0.7"}
+    settings = Settings.from_environment(environ)
+    assert (settings.landing, settings.mlflow_host) == ("s3://bucket/landing", "10.0.0.7")
 
 
 def test_a_store_in_a_bucket_makes_no_folder(tmp_path: Path) -> None:
-    Settings.at(tmp_path / "home", store="s3://bucket/prefix").make_folders()
+    settings = Settings.at(tmp_path / "home", store="s3://bucket/prefix", landing="s3://bucket/landing")
+    settings.make_folders()
     names = {folder.name for folder in (tmp_path / "home").iterdir()}
-    assert names == {"postgres", "airflow", "mlflow", "landing", "logs"}
+    assert names == {"postgres", "airflow", "mlflow", "logs"}
 
 
 def test_a_home_serves_one_stack_at_a_time(tmp_path: Path) -> None:

@@ -12,15 +12,22 @@ REPORT = """
 import sys
 sys.argv = sys.argv[1:]
 import airflow_local_settings, os, threading
-print(*sorted({"mlflow", "evidently", "great_expectations", "xgboost"} & set(sys.modules)))
+names = {"mlflow", "evidently", "great_expectations", "xgboost", "kubernetes"}
+print(*sorted(names & set(sys.modules)))
 print(threading.active_count())
 """
 
 
-def _loaded(component: str, *paths: Path) -> list[str]:
+def _loaded(component: str, *paths: Path, profile: str = "local") -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", REPORT, "airflow", component],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*paths, PRELOAD]))},
+        env={
+            **os.environ,
+            "PERENNIAL_PROFILE": profile,
+            "PYTHONPATH": os.pathsep.join(
+                map(str, [*paths, PROJECT_ROOT, PROJECT_ROOT / "plugins", PRELOAD])
+            ),
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -31,6 +38,12 @@ def _loaded(component: str, *paths: Path) -> list[str]:
 def test_the_scheduler_loads_what_steps_use_and_starts_no_thread() -> None:
     modules, threads, _ = _loaded("scheduler")
     assert modules == "evidently great_expectations mlflow xgboost"
+    assert threads == "1"
+
+
+def test_where_steps_are_pods_the_scheduler_loads_kubernetes_client_instead() -> None:
+    modules, threads, _ = _loaded("scheduler", profile="kubernetes")
+    assert modules == "kubernetes mlflow xgboost"
     assert threads == "1"
 
 

@@ -14,6 +14,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from include.lifecycle.data.privacy.erased import remember
 from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.data.publishing import content_label, published_table, quarantine_table
 from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.steps.leftovers import clean_store
 from include.lifecycle.store.connections import environment_connection
 from include.lifecycle.store.lake import Table
 from include.lifecycle.store.objects import Store, open_store
@@ -120,6 +122,16 @@ def test_the_tables_are_those_of_a_run_without_faults(fought: Fought) -> None:
         assert _rows(disturbed, columns) == _rows(undisturbed, columns)
     ours = published_table("trips", fought.store).partitions()
     assert ours == published_table("trips", fought.undisturbed).partitions()
+
+
+def test_the_janitor_removes_what_the_killed_left_and_nothing_that_is_needed(fought: Fought) -> None:
+    needed = {output.sha256 for receipt in _receipts(fought.store) for output in receipt.outputs.values()}
+    tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=1)
+    cleaned = clean_store(fought.store, tomorrow, timedelta(days=1))
+    print(f"{len(cleaned.removed)} leftovers of {fought.outcome['hits']}")
+    assert cleaned.damaged == ()
+    assert {Path(path).name for path in fought.store.list("objects")} == needed
+    assert clean_store(fought.store, tomorrow, timedelta(days=1)).removed == ()
 
 
 def test_every_receipt_is_valid(fought: Fought) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow.dataset as ds
 
+from include.lifecycle.data.literals import text
 from include.lifecycle.data.partitions import calendar_of
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import Rejected
@@ -18,6 +21,8 @@ from include.lifecycle.spec.model import Join, ModelSpec
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.scan import connect
 
+_PIECE = 1 << 15
+"""Rows."""
 KEY, EVENT_TIME, LABEL, GROUP = "_key", "_event_time", "_label", "_group"
 
 
@@ -60,11 +65,7 @@ def read_rows(
     falls to it; every row is in one share.
     """
     rows = datasets[model.rows]
-    mature = label_known_after(model, rows)
     with _connected(pins, store) as db:
-        where = f'epoch_us(r."{rows.event_time}") <= {_us(as_of - mature)}'
-        if since is not None:
-            where += f' AND epoch_us(r."{rows.event_time}") >= {_us(since)}'
         shared = [f"_shared{place}" for place in range(len(grouped_by))]
         more = [
             f'{_table(model, item[0])}."{item[1]}" AS {name}'
@@ -76,12 +77,58 @@ def read_rows(
             counted = "DISTINCT _subject"
         there = ", ".join(item.rpartition(" AS ")[2] for item in more)
         what = f"* EXCLUDE ({there}), count({counted}) OVER (PARTITION BY {', '.join(shared)}) AS {GROUP}"
+        known = _known(model, datasets, as_of, since, *more)
         ours = "true" if share == (0, 1) else f"hash({KEY}, epoch_us({EVENT_TIME})) % {share[1]} = {share[0]}"
         found: pd.DataFrame = db.sql(
-            f"SELECT * FROM (SELECT {what if shared else '*'} FROM ({_select(model, datasets, *more)} "
-            f"WHERE {where}) WHERE {LABEL} IS NOT NULL) WHERE {ours} ORDER BY {EVENT_TIME}, {KEY}"
+            f"SELECT * FROM (SELECT {what if shared else '*'} FROM ({known})) WHERE {ours} "
+            f"ORDER BY {EVENT_TIME}, {KEY}"
         ).df()
     return found
+
+
+def write_rows(
+    model: ModelSpec,
+    datasets: Mapping[str, DatasetSpec],
+    pins: Mapping[str, int],
+    store: Store,
+    file: Path,
+    *,
+    as_of: datetime,
+    since: datetime | None = None,
+) -> int:
+    """Write what `read_rows` reads to a Parquet file; returns how many rows.
+
+    What the profile's memory does not hold lies beside the file meanwhile.
+    """
+    with _connected(pins, store) as db:
+        for name, version in pins.items():
+            table = published_table(name, store).dataset(version)
+            db.register(name, _sparingly(table, _used(model, datasets[name])))
+        db.execute(f"SET temp_directory = {text(str(file.with_name('spill')))}")
+        ((count,),) = db.execute(
+            f"COPY (FROM ({_known(model, datasets, as_of, since)}) ORDER BY {EVENT_TIME}, {KEY}) "
+            f"TO {text(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+        ).fetchall()
+    return int(count)
+
+
+def _sparingly(table: ds.Dataset, columns: Collection[str]) -> ds.Scanner:
+    """Some columns of a table, read piece by piece: Arrow's reading ahead takes gigabytes else, which
+    DuckDB's limit does not count."""
+    return table.scanner(
+        [name for name in table.schema.names if name in columns],
+        batch_size=_PIECE,
+        batch_readahead=1,
+        fragment_readahead=1,
+        use_threads=False,
+        fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False),
+    )
+
+
+def _used(model: ModelSpec, dataset: DatasetSpec) -> set[str]:
+    """The columns of a dataset that a model may read."""
+    joined_by = (column for join in model.joins for column in join.by)
+    return {dataset.key[0], dataset.event_time, model.label.column, *model.inputs, *joined_by}
 
 
 def read_labels(
@@ -168,6 +215,22 @@ def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec], *more: str) -
         f"SELECT {_identity(model, rows)}, {', '.join([*_inputs(model, datasets), *more])} "
         f'FROM "{model.rows}" r {" ".join(joins)}'
     )
+
+
+def _known(
+    model: ModelSpec,
+    datasets: Mapping[str, DatasetSpec],
+    as_of: datetime,
+    since: datetime | None,
+    *more: str,
+) -> str:
+    """The rows whose label had matured, in no order."""
+    rows = datasets[model.rows]
+    event_time = f'epoch_us(r."{rows.event_time}")'
+    where = f"{event_time} <= {_us(as_of - label_known_after(model, rows))}"
+    if since is not None:
+        where += f" AND {event_time} >= {_us(since)}"
+    return f"SELECT * FROM ({_select(model, datasets, *more)} WHERE {where}) WHERE {LABEL} IS NOT NULL"
 
 
 def _inputs(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> list[str]:

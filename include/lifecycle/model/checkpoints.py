@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
-import pandas as pd
-from sklearn.base import clone
-from xgboost import Booster, XGBClassifier
+import xgboost
+from xgboost import Booster, DMatrix
 from xgboost.callback import EarlyStopping, TrainingCallback
 
 from include.lifecycle.errors import Rejected
@@ -36,7 +34,8 @@ class Checkpoints(Protocol):
         """Take the state of a fit at the end of a segment."""
 
     def after_round(self, fit: str, trees: int) -> None:
-        """Called after each round; raises Transient to stop: the fit will go on from `trees` trees."""
+        """Called after each round, and while rows are read; raises Transient to stop: the fit will go on
+        from `trees` trees."""
 
 
 class NoCheckpoints:
@@ -55,50 +54,43 @@ class NoCheckpoints:
 
 def fit_in_segments(
     fit: str,
-    classifier: XGBClassifier,
     training: Training,
-    matrix: np.ndarray,
-    label: pd.Series,
+    trees: int,
+    parameters: Mapping[str, Any],
+    build: Callable[[Callable[[], None]], tuple[DMatrix, DMatrix | None]],
     checkpoints: Checkpoints,
-    stop: tuple[np.ndarray, pd.Series] | None = None,
-) -> None:
-    """Fit a classifier from its newest checkpoint; with `stop` only until that span sees no more gain.
+) -> bytes:
+    """The trees of a fit, as bytes, grown from its newest checkpoint on.
 
-    The trees are those of an unbroken fit, wherever it was stopped. Raises Rejected for a parameter
-    that XGBoost does not know.
+    `build` makes the matrix, and that of a later span if the fit ends where the span sees no more gain;
+    it is not asked where nothing is to be grown, and calls what it is given now and then if it takes long:
+    that raises Transient to stop. The trees are those of an unbroken fit, wherever it was stopped. Raises
+    Rejected for a parameter that XGBoost does not know.
     """
-    parameters, state = classifier.get_params(), checkpoints.load(fit)
-    trees = parameters["n_estimators"]
+    state = checkpoints.load(fit)
+    if state is not None and _is_complete(state, trees, training.patience):
+        return state
+    there = 0 if state is None else _booster(state).num_boosted_rounds()
+    matrix, stop = build(lambda: checkpoints.after_round(fit, there))
     while state is None or not _is_complete(state, trees, training.patience):
         grown = 0 if state is None else _booster(state).num_boosted_rounds()
         segment = grown // training.segment
         callbacks: list[TrainingCallback] = [_AfterRound(checkpoints, fit, grown)]
         if stop is not None:
             callbacks.append(_EarlyStopping(rounds=training.patience))
-        grower = clone(classifier).set_params(
-            n_estimators=min(training.segment, trees - grown),
-            random_state=seed_of(training, segment),
-            callbacks=callbacks,
-        )
-        state = _grow(grower, state, matrix, label, stop)
+        with _known_parameters():
+            booster = xgboost.train(
+                {**parameters, "random_state": seed_of(training, segment)},
+                matrix,
+                min(training.segment, trees - grown),
+                evals=[] if stop is None else [(stop, "stop")],
+                xgb_model=None if state is None else bytearray(state),
+                callbacks=callbacks,
+                verbose_eval=False,
+            )
+        state = bytes(booster.save_raw("ubj"))
         checkpoints.save(fit, segment, state)
-    classifier.load_model(bytearray(state))
-    classifier.set_params(**parameters)  # loading changes some
-
-
-def _grow(
-    grower: XGBClassifier,
-    state: bytes | None,
-    matrix: np.ndarray,
-    label: pd.Series,
-    stop: tuple[np.ndarray, pd.Series] | None,
-) -> bytes:
-    """The state after one segment more."""
-    spans = None if stop is None else [stop]
-    before = None if state is None else bytearray(state)
-    with _known_parameters():
-        grower.fit(matrix, label, eval_set=spans, xgb_model=before, verbose=False)
-    return bytes(grower.get_booster().save_raw("ubj"))
+    return state
 
 
 def seed_of(training: Training, segment: int) -> int:

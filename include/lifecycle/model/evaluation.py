@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from include.lifecycle.spec.model import Metric
+from include.lifecycle.spec.metrics import HIGHER_IS_BETTER, Metric
 from include.lifecycle.spec.value import Value
 
 Numbers = npt.NDArray[np.float64]
@@ -20,7 +20,6 @@ METRICS: dict[Metric, Callable[[Numbers, Numbers], float]] = {
     "log_loss": lambda label, score: float(log_loss(label, score, labels=[0, 1])),
     "auc": lambda label, score: float(roc_auc_score(label, score)) if len(set(label)) > 1 else float("nan"),
 }
-HIGHER_IS_BETTER: frozenset[Metric] = frozenset({"auc"})
 
 
 class Estimate(Value):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,15 @@ from include.lifecycle.errors import Rejected
 from include.lifecycle.model.predictor import BadInput, Columns, as_columns, load_features
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.store.scratch import scratch_folder
 
 FeatureCode = Callable[[Columns], Columns]
 
 
 def load_feature_code(source: bytes, name: str = "features file") -> FeatureCode:
     """The function `features` in some source text; raises Rejected, with the file's name, for bad code."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "features.py"
+    with scratch_folder("features") as folder:
+        file = folder / "features.py"
         file.write_bytes(source)
         try:
             code: FeatureCode = load_features(file)
@@ -65,8 +64,8 @@ def compute_features(
 
 def _fault(name: Any, values: npt.NDArray[Any], rows: int) -> str | None:
     """What is wrong with a feature, or None when it is fine."""
-    if not isinstance(name, str) or '"' in name:
-        return "is no name of a feature; use a text without quotes"
+    if not isinstance(name, str) or '"' in name or name.startswith("_"):
+        return "is no name of a feature; use a text without quotes, and without _ at its beginning"
     if values.ndim != 1:
         return f"has the shape {values.shape}; return one value for each of the {rows} rows"
     if len(values) != rows:

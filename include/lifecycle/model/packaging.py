@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
+from xgboost import Booster
 
 from include.lifecycle.model import predictor
+from include.lifecycle.model.fitted import Fitted
+from include.lifecycle.model.skops_file import write_estimator
+from include.lifecycle.store.objects import Store
+from include.lifecycle.store.receipts import Receipt
 
-FILES = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+Kept = TypeVar("Kept")
+_FILES = ("booster.ubj", "estimator.skops", "features.py", "predictor.json", "predictor.py")
+"""A package has all but one of these: its classifier is either XGBoost's or scikit-learn's."""
 
 
 def write_package(
     folder: Path,
-    pipeline: Pipeline,
+    fitted: Fitted,
     features_code: bytes,
     *,
     inputs: Mapping[str, str],
@@ -24,31 +30,30 @@ def write_package(
     event_time: str,
 ) -> list[Path]:
     """Write a version's files (see :mod:`include.lifecycle.model.predictor`) and return them."""
-    encoder, classifier = pipeline.named_steps["encode"], pipeline.named_steps["classify"]
     layout = {
         "inputs": dict(inputs),
         "key": key,
         "event_time": event_time,
-        "features": _features(encoder),
+        "features": dict(fitted.categories),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "predictor.json").write_text(json.dumps(layout, indent=1), encoding="utf-8")
     (folder / "features.py").write_bytes(features_code)
     (folder / "predictor.py").write_bytes(Path(predictor.__file__).read_bytes())
-    classifier.get_booster().save_model(folder / "booster.ubj")
-    return [folder / name for name in FILES]
+    if isinstance(fitted.classifier, Booster):
+        fitted.classifier.save_model(folder / "booster.ubj")
+    else:
+        write_estimator(fitted.classifier, folder / "estimator.skops")
+    return [file for name in _FILES if (file := folder / name).is_file()]
 
 
-def _features(encoder: ColumnTransformer) -> dict[str, list[str] | None]:
-    """Features in the order that the trees expect, text with its categories in order of code."""
-    _, ordinal, text = encoder.transformers_[0]
-    found = ordinal.categories_ if text else []  # never fitted when there is no text
-    categories = dict(zip(text, (values.tolist() for values in found), strict=True))
-    names = encoder.get_feature_names_out().tolist()
-    return {name: _known(categories.get(name)) for name in names}
+def package_of(outputs: Mapping[str, Kept]) -> dict[str, Kept]:
+    """Those outputs of a training that are the files of its package, by file name."""
+    return {name: outputs[name] for name in _FILES if name in outputs}
 
 
-def _known(categories: list[str | None] | None) -> list[str] | None:
-    if categories is None:
-        return None
-    return [value for value in categories if isinstance(value, str)]
+def fetch_package(trained: Receipt, store: Store, folder: Path) -> Path:
+    """The folder, with the files of a training's package; raises Tampered when they were changed."""
+    for name, output in package_of(trained.outputs).items():
+        store.fetch(output, folder / name)
+    return folder

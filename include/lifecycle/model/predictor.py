@@ -1,12 +1,13 @@
-"""Answers with a packaged version: its own feature code, its categories, its trees.
+"""Answers with a packaged version: its own feature code, its categories, its classifier.
 
 This file travels inside every version, so that a version loads without this library: it imports
-nothing but numpy and XGBoost. A package is a folder with
+nothing but numpy, and XGBoost or skops with scikit-learn. A package is a folder with
 
     predictor.json     inputs with their types, features with their categories, and the names of the
                        columns that identify a row (`key`) and say when it happened (`event_time`)
     features.py        `features(rows)`, the model's own code
-    booster.ubj        the trees
+    booster.ubj        the trees of XGBoost, or
+    estimator.skops    the classifier of scikit-learn's
     predictor.py       this file
 """
 
@@ -16,15 +17,27 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xgboost
 
 Columns = Mapping[str, npt.NDArray[Any]]
+Classifier = Callable[[npt.NDArray[np.float64]], npt.NDArray[Any]]
+
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+"""Types that a classifier is made of and that skops does not trust by itself; it refuses all others."""
 
 
 class BadInput(ValueError):
@@ -41,11 +54,10 @@ class Predictor:
         self.key: str = layout["key"]
         self.event_time: str = layout["event_time"]
         self.features = load_features(folder / "features.py")
-        self._codes = {
-            name: None if categories is None else {value: code for code, value in enumerate(categories)}
-            for name, categories in layout["features"].items()
-        }
-        self._booster = xgboost.Booster({"nthread": 1}, model_file=str(folder / "booster.ubj"))
+        self._codes = codes_of(layout["features"])
+        estimator = folder / "estimator.skops"
+        self.library = "sklearn" if estimator.is_file() else "xgboost"
+        self._classify = load_estimator(estimator) if estimator.is_file() else _load_trees(folder)
 
     def predict(self, rows: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
         """Probabilities of the positive class, one per row; raises BadInput naming the field."""
@@ -54,7 +66,23 @@ class Predictor:
     def predict_columns(self, columns: Columns) -> npt.NDArray[np.float64]:
         """The same for columns that have their types already."""
         matrix = encode(self.features(columns), self._codes)
-        return np.asarray(self._booster.inplace_predict(matrix), dtype=np.float64)
+        return np.asarray(self._classify(matrix), dtype=np.float64)
+
+
+def _load_trees(folder: Path) -> Classifier:
+    import xgboost
+
+    booster = xgboost.Booster({"nthread": 1}, model_file=str(folder / "booster.ubj"))
+    answer: Classifier = booster.inplace_predict
+    return answer
+
+
+def load_estimator(file: Path) -> Classifier:
+    """What gives the probabilities; raises TypeError when the file holds a type that is not TRUSTED."""
+    from skops.io import load
+
+    estimator = load(file, trusted=TRUSTED)
+    return lambda matrix: estimator.predict_proba(matrix)[:, 1]
 
 
 class _SourceOnly(importlib.machinery.SourceFileLoader):
@@ -112,6 +140,14 @@ def _text(value: Any) -> str | None:
     if value != value:  # NaN is how pandas writes a missing text
         return None
     raise TypeError(f"found {type(value).__name__}")
+
+
+def codes_of(features: Mapping[str, Sequence[str] | None]) -> dict[str, dict[str, int] | None]:
+    """The code of each category by feature; None for a number."""
+    return {
+        name: None if categories is None else {value: code for code, value in enumerate(categories)}
+        for name, categories in features.items()
+    }
 
 
 def encode(features: Columns, codes: Mapping[str, Mapping[str, int] | None]) -> npt.NDArray[np.float64]:

@@ -137,11 +137,25 @@ class Registry:
 
     def set_anchor(self, model: str, seq: int, digest: str) -> None:
         """Remember the newest ledger entry outside the store, once a version is registered."""
+        self.set_tags(model, {_ANCHOR_SEQ: str(seq), _ANCHOR_HASH: digest})
+
+    def set_tags(self, model: str, tags: Mapping[str, str]) -> None:
+        """Give a registered model these tags, beside those that it has; none before a version is there."""
         with self._answering():
-            if self._registered(model) is None:
+            registered = self._registered(model)
+            if registered is None:
                 return
-            self._client.set_registered_model_tag(model, _ANCHOR_SEQ, str(seq))
-            self._client.set_registered_model_tag(model, _ANCHOR_HASH, digest)
+            for tag, text in tags.items():
+                if registered.tags.get(tag) != text:
+                    self._client.set_registered_model_tag(model, tag, text)
+
+    def set_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Give a run these metrics; a value that it has already is not logged again."""
+        with self._answering():
+            have = self._client.get_run(run_id).data.metrics
+            for name, value in metrics.items():
+                if have.get(name) != value:
+                    self._client.log_metric(run_id, name, value)
 
     def _all_versions(self) -> Iterator[ModelVersion]:
         page = self._client.search_model_versions(max_results=_PAGE)
@@ -179,7 +193,8 @@ class Registry:
 
 def _log_model(package: Path, example: pd.DataFrame) -> Any:
     answer = pd.DataFrame({"probability": np.zeros(len(example))})
-    needs = ("numpy", "pandas", "xgboost")  # where steps run as pods MLflow is mlflow-skinny
+    needs = ["numpy", "pandas"]  # where steps run as pods MLflow is mlflow-skinny
+    needs += ["scikit-learn", "skops"] if (package / "estimator.skops").is_file() else ["xgboost"]
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(_PYFUNC),

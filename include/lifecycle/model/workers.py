@@ -9,6 +9,7 @@ never meet.
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from xgboost.federated import FederatedTracker
 from include.lifecycle.errors import Transient
 from include.lifecycle.model.checkpoints import Checkpoints
 from include.lifecycle.model.lifelines import Lifelines, await_others, connect, listen
+from include.lifecycle.model.matrix import Categories
+from include.lifecycle.spec.value import canonical_json
 from include.lifecycle.store.meeting import ADDRESS, RANK, Address, leave_address, read_address
 from include.lifecycle.store.objects import Store
 
@@ -61,17 +64,18 @@ class Communicator:
             return rows
         return pd.concat([_frame(part) for part in self.all_gather(_bytes(rows))], ignore_index=True)
 
-    def vocabulary(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Features with every text that any worker's features have; enough to learn the categories of."""
-        if self.size == 1:
-            return features
-        texts = {
-            str(name): self.gather(features[[name]].drop_duplicates())[name].unique()
-            for name in features
-            if features[name].dtype == object
+    def categories(self, own: Categories) -> Categories:
+        """The categories that any worker knows, of the same features."""
+        parts = [json.loads(part) for part in self.all_gather(canonical_json(list(own.items())))]
+        known = [dict(part) for part in parts]
+        return {
+            name: None if mine is None else sorted({text for part in known for text in part[name] or ()})
+            for name, mine in own.items()
         }
-        longest = max((len(found) for found in texts.values()), default=1)
-        return pd.DataFrame({name: np.resize(texts.get(str(name), [0.0]), longest) for name in features})
+
+
+ALONE = Communicator()
+"""The worker of a training that is not shared."""
 
 
 class _Collective(Communicator):
@@ -118,7 +122,7 @@ def joined(run_key: str, store: Store, size: int) -> Iterator[Communicator]:
     or one is lost; where XGBoost waits for the lost one, the process ends as if it had.
     """
     if size == 1:
-        yield Communicator()
+        yield ALONE
         return
     rank = int(os.environ[RANK])
     address, lifelines = _lead(run_key, store, size) if rank == 0 else _follow(run_key, store)

@@ -9,10 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from include.lifecycle.data.point_in_time import EVENT_TIME
+from include.lifecycle.model.training_set import TrainingSet
 from include.lifecycle.spec.value import Value
 from include.lifecycle.store.scan import connect
 
 BINS = 10
+_TICK = timedelta(microseconds=1)
 Shares = npt.NDArray[np.float64]
 
 
@@ -27,22 +30,26 @@ class Reference(Value):
     """Largest population stability index of any block of the training set against the rest of it."""
 
 
-def describe(features: pd.DataFrame, event_time: pd.Series, span: timedelta) -> dict[str, Reference]:
+def describe(table: TrainingSet, span: timedelta) -> dict[str, Reference]:
     """Reference distributions of features; numbers get at most 10 bins at training quantiles.
 
     `usual` is taken over all blocks of length `span`, the window's, that begin on a day.
     """
     cell = min(span, timedelta(days=1))
-    cells = (event_time - event_time.min().floor("D")) // cell
     references = {}
     with connect() as db:
-        db.register("features", features.assign(_cell=cells.to_numpy()))
-        for name in map(str, features):
-            edges = None if features[name].dtype == object else _edges(db, name)
+        table.register("training_set", db)
+        db.execute(
+            f"CREATE TEMP VIEW features AS SELECT *, (epoch_us({EVENT_TIME}) - (SELECT "
+            f"epoch_us(date_trunc('day', min({EVENT_TIME}))) FROM training_set)) // {cell // _TICK} AS _cell "
+            "FROM training_set"
+        )
+        for name in (*table.texts, *table.numbers):
+            edges = None if name in table.texts else _edges(db, name)
             counts = _counts(db, name, edges)
             references[name] = Reference(
                 edges=edges,
-                shares={str(key): float(share) for key, share in (counts.sum() / len(features)).items()},
+                shares={str(key): float(share) for key, share in (counts.sum() / len(table)).items()},
                 usual=_largest_between_blocks(counts, width=span // cell),
             )
     return references

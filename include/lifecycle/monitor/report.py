@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import pandas as pd
+
+from include.lifecycle.store.scratch import scratch_folder
 
 
 def drift_report(reference: pd.DataFrame, current: pd.DataFrame, sample: int, seed: int) -> bytes:
@@ -19,8 +18,8 @@ def drift_report(reference: pd.DataFrame, current: pd.DataFrame, sample: int, se
     now = Dataset.from_pandas(_sample(current, sample, seed), data_definition=definition)
     then = Dataset.from_pandas(_sample(reference, sample, seed), data_definition=definition)
     snapshot = Report([DataDriftPreset(method="psi")]).run(now, then)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "report.html"
+    with scratch_folder("report") as folder:
+        file = folder / "report.html"
         snapshot.save_html(str(file))
         return file.read_bytes()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from include.lifecycle.release.state import WindowVerdict
-from include.lifecycle.spec.model import Metric, Monitoring
+from include.lifecycle.spec.metrics import Metric
+from include.lifecycle.spec.model import Monitoring
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value
 

@@ -99,12 +99,12 @@ def end_training(run_key: str, as_of: datetime, event: str, why: str) -> Decide:
 
 
 def propose(proposal: Proposal, why: str) -> Decide:
-    """Ask for a version's release, once."""
+    """Ask for a version's release, once; one whose training had failed may ask when that was cured."""
 
     def decide(state: ModelState) -> Draft | None:
         known = {item.run_key: item.outcome for item in state.trainings}
         waiting = {item.version for item in state.undecided}
-        if proposal.version in waiting or known.get(proposal.run_key) is not None:
+        if proposal.version in waiting or known.get(proposal.run_key) not in (None, "failed"):
             return None
         data = proposal.model_dump(mode="json", exclude={"as_of"})
         return Draft(event="proposed", as_of=proposal.as_of, why=why, data=data)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.registry import Registry
+from include.lifecycle.release.costs import month_tags
 from include.lifecycle.release.document import Release, ReleaseDocument, read_release, write_release
 from include.lifecycle.release.state import ModelState, fold
 from include.lifecycle.store.ledger import Ledger, verify_anchor
@@ -12,7 +13,7 @@ from include.lifecycle.store.receipts import read_receipt
 
 
 def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
-    """Set aliases, anchor and release document from the fold; returns the state they follow from.
+    """Set aliases, tags, anchor and release document from the fold; returns the state they follow from.
 
     Raises Tampered when the ledger was changed or cut since the registry was last told of it.
     """
@@ -25,6 +26,7 @@ def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
     published = read_release(model, store)
     if published is None or (published.seq <= document.seq and published != document):
         write_release(document, store)
+    registry.set_tags(model, month_tags(state.usage))
     registry.set_anchor(model, state.seq, state.hash)
     return state
 
@@ -49,6 +51,6 @@ def release_document(model: str, state: ModelState, store: Store) -> ReleaseDocu
         version=champion.version,
         run_key=champion.run_key,
         as_of=champion.as_of,
-        package={name: trained.outputs[name] for name in FILES},
+        package=package_of(trained.outputs),
     )
     return ReleaseDocument(model=model, seq=state.seq, champion=release)

@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from include.lifecycle.release.costs import USED, Totals
 from include.lifecycle.spec.quantities import Instant
+from include.lifecycle.spec.search import Parameters
 from include.lifecycle.spec.value import Value
 from include.lifecycle.store.ledger import Entry
 
@@ -56,6 +58,19 @@ class WindowVerdict(Value):
     why: str
 
 
+class Searched(Value):
+    """What a search for parameters found."""
+
+    search: str
+    """The search's key."""
+    trial: str
+    """Run key of the trial that won."""
+    as_of: Instant
+    space: str
+    """Hash of the space that was searched."""
+    parameters: Parameters
+
+
 class ModelState(Value):
     """Everything that follows from a model's ledger."""
 
@@ -68,8 +83,12 @@ class ModelState(Value):
     trainings: tuple[Training, ...] = ()
     windows: tuple[WindowVerdict, ...] = ()
     """In order of business time, one for each end."""
+    searched: tuple[Searched, ...] = ()
+    """In the order in which they ended, one for each search."""
     retrain: str | None = None
     """Why a retraining was asked for that has not begun yet."""
+    usage: dict[str, Totals] = {}
+    """By month, such as `2026-11`: of the wall clock in UTC, when the attempts were recorded."""
 
     def in_flight(self, now: datetime) -> Lease | None:
         """The lease of the training in flight, unless it expired."""
@@ -147,6 +166,18 @@ def _retrain(state: ModelState, entry: Entry) -> dict[str, Any]:
     return {"retrain": entry.why}
 
 
+def _used(state: ModelState, entry: Entry) -> dict[str, Any]:
+    month = f"{entry.at:%Y-%m}"
+    return {"usage": {**state.usage, month: state.usage.get(month, Totals()).plus(entry.data)}}
+
+
+def _searched(state: ModelState, entry: Entry) -> dict[str, Any]:
+    data = {name: entry.data[name] for name in ("search", "trial", "space", "parameters")}
+    found = Searched(as_of=entry.as_of, **data)
+    others = tuple(item for item in state.searched if item.search != found.search)
+    return {"searched": (*others, found)}
+
+
 def _undecided(state: ModelState, entry: Entry) -> Proposal:
     found = {item.version: item for item in state.undecided}
     return found[entry.data["version"]]
@@ -179,4 +210,6 @@ _TRANSITIONS = {
     "superseded": _rejected,
     "window": _window,
     "retrain": _retrain,
+    USED: _used,
+    "searched": _searched,
 }

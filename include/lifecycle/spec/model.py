@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from include.lifecycle.spec.compute import Compute, SharedTraining
 from include.lifecycle.spec.dataset import Identifier
+from include.lifecycle.spec.metrics import Metric
 from include.lifecycle.spec.quantities import Cron, Duration
+from include.lifecycle.spec.search import Search
 from include.lifecycle.spec.value import Value
 
-Metric = Literal["brier", "log_loss", "auc"]
+XGBOOST = "xgboost.XGBClassifier"
+OF_XGBOOST = ("stop", "max_trees", "min_trees", "patience", "segment", "checkpoint", "external_memory")
+"""Keys of `training` about trees that are grown one after another; no other estimator is stopped early."""
+_ESTIMATOR = re.compile(r"xgboost\.XGBClassifier|sklearn(\.\w+)+")
 
 
 class Join(Value):
@@ -41,21 +53,49 @@ class Training(Value):
     history: Duration | None = None
     """Learn from this much history; everything when empty."""
     stop: Duration = timedelta(days=14)
-    """The span, before the gate span, on which the number of trees is chosen."""
+    """The span, before the gate span, on which the number of XGBoost's trees is chosen."""
     gate: Duration = timedelta(days=7)
     """The newest span, which neither candidate nor champion has seen when they are compared."""
     max_trees: int = Field(default=400, ge=1)
     min_trees: int = Field(default=1, ge=1)
     patience: int = Field(default=30, ge=1)
     """Stop when this many trees brought no gain on the stop span."""
-    parameters: dict[str, float | int | str] = {}
-    """Parameters of xgboost.XGBClassifier."""
+    estimator: str = XGBOOST
+    """What is fitted: xgboost.XGBClassifier, or a classifier of scikit-learn's that gives probabilities,
+    such as sklearn.linear_model.LogisticRegression."""
+    parameters: dict[str, float | int | bool | str | None] = {}
+    """Parameters of the estimator's constructor."""
     seed: int = 0
     segment: int = Field(default=1000, ge=1)
     """A fit can go on from the end of each segment of this many trees. It decides the version: each
     later segment draws with a seed of its own."""
     checkpoint: Duration = timedelta(minutes=5)
     """At the end of a segment what is finished is kept in the store, unless it was this short ago."""
+
+    external_memory: bool = False
+    """Never load the rows whole: XGBoost reads them batch by batch from the scratch disk. For more rows
+    than memory holds; slower."""
+
+    @property
+    def is_xgboost(self) -> bool:
+        """Whether trees are grown one after another: only then have they checkpoints and a GPU."""
+        return self.estimator == XGBOOST
+
+    @field_validator("estimator")
+    @classmethod
+    def _names_a_known_library(cls, name: str) -> str:
+        if not _ESTIMATOR.fullmatch(name):
+            raise ValueError(
+                f"{XGBOOST}, or the full name of a classifier of scikit-learn's, such as "
+                "sklearn.linear_model.LogisticRegression"
+            )
+        return name
+
+    @model_serializer(mode="wrap")
+    def _what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that mean nothing for the estimator: a change of theirs makes no other model."""
+        dumped: dict[str, Any] = handler(self)
+        return {key: value for key, value in dumped.items() if self.is_xgboost or key not in OF_XGBOOST}
 
     @model_validator(mode="after")
     def _leaves_the_device_to_compute(self) -> Self:
@@ -156,13 +196,51 @@ class ModelSpec(Value):
     features: str | None = None
     """The Python file with `features(rows)`, beside the YAML; `<name>.py` when empty."""
     training: Training = Training()
+    search: Search | None = None
+    """How better parameters are searched for; without it there is no `<model>.search`."""
     gates: tuple[Gate, ...] = ()
     monitoring: Monitoring = Monitoring()
     governor: Governor = Governor()
-    compute: Annotated[dict[Literal["train", "evaluate", "register", "measure"], Compute], SharedTraining] = (
-        Field(default={}, exclude=True)
-    )
+    compute: Annotated[
+        dict[Literal["train", "trial", "evaluate", "register", "measure"], Compute], SharedTraining
+    ] = Field(default={}, exclude=True)
     """What each step needs of a machine; no part of what is computed."""
+
+    @model_validator(mode="after")
+    def _has_memory_of_one_kind(self) -> Self:
+        needs = self.compute.get("train", Compute())
+        if self.training.external_memory and needs.gpu:
+            raise ValueError(
+                "training.external_memory: on a GPU XGBoost takes batches that lie in the GPU's memory, and "
+                "rows are read into the CPU's: take out external_memory, or gpu from compute.train"
+            )
+        if self.training.external_memory and needs.workers > 1:
+            raise ValueError(
+                "training.external_memory: several workers have their shares of the rows in memory: take out "
+                "external_memory, or workers from compute.train"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _asks_of_an_estimator_what_it_can(self) -> Self:
+        estimator = self.training.estimator
+        if self.training.is_xgboost:
+            return self
+        if self.search is not None:
+            raise ValueError(f"search: it looks for parameters of {XGBOOST} alone; remove it, or {estimator}")
+        if odd := [key for key in OF_XGBOOST if key in self.training.model_fields_set]:
+            raise ValueError(
+                f"training: {', '.join(odd)}: {estimator} is fitted in one go, without a number of trees to "
+                f"choose or checkpoints to go on from; remove {'it' if len(odd) == 1 else 'them'}"
+            )
+        needs = self.compute.get("train", Compute())
+        for key, asked in (("gpu", needs.gpu > 0), ("workers", needs.workers > 1)):
+            if asked:
+                raise ValueError(
+                    f"compute.train.{key}: {estimator} learns on one machine's CPU; remove {key}, or train "
+                    f"with {XGBOOST}"
+                )
+        return self
 
     @property
     def features_file(self) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,8 @@ from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.spec.quantities import Bytes, Duration
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
+
+_THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 class Kubernetes(Value):
@@ -39,6 +44,19 @@ class Kubernetes(Value):
         return self.images[name]
 
 
+class Prices(Value):
+    """What the machines cost, so that usage becomes money; 0 for what is not there or costs nothing."""
+
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    """By its three letters (ISO 4217), such as `EUR`."""
+    cpu_hour: float = Field(ge=0, allow_inf_nan=False)
+    """One core for an hour."""
+    memory_gib_hour: float = Field(ge=0, allow_inf_nan=False)
+    """One GiB of memory for an hour."""
+    gpu_hour: float = Field(ge=0, allow_inf_nan=False)
+    """One GPU for an hour."""
+
+
 class Profile(Value):
     """Where steps run: in the task's own process with these limits, or as pods."""
 
@@ -46,19 +64,36 @@ class Profile(Value):
     """Threads of one step; more than the idle cores makes XGBoost many times slower."""
     memory: Bytes = ByteSize(4 << 30)
     """Memory of one step's scans; DuckDB spills to disk beyond it."""
+    grace: Duration = Field(default=timedelta(days=1), ge=timedelta(hours=1))
+    """How long `perennial.clean` leaves alone what nobody seems to need; longer than any step runs."""
     kubernetes: Kubernetes | None = None
     """Where it is given, steps run as pods, with the limits of their spec's `compute`."""
+    prices: Prices | None = None
+    """Without them only seconds are recorded, and no money."""
 
 
 def open_profile() -> Profile:
     """The profile that PERENNIAL_PROFILE names (default `local`); raises SpecError for a bad one.
 
     PERENNIAL_THREADS and PERENNIAL_MEMORY (bytes) come before what it says: a pod is told its limits so.
+    Inside `on_threads` that number comes before both.
     """
     name = os.environ.get("PERENNIAL_PROFILE") or "local"
     profile = _read_once(open_catalog().root / "profiles" / f"{name}.yaml")
     told = {limit: os.environ.get(f"PERENNIAL_{limit.upper()}") for limit in ("threads", "memory")}
-    return profile.model_copy(update={limit: int(value) for limit, value in told.items() if value})
+    limits = {limit: int(value) for limit, value in told.items() if value}
+    count = _THREADS.get()
+    return profile.model_copy(update=limits if count is None else {**limits, "threads": count})
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Whatever its block runs takes that many threads."""
+    before = _THREADS.set(count)
+    try:
+        yield
+    finally:
+        _THREADS.reset(before)
 
 
 @cache

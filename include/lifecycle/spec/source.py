@@ -41,7 +41,7 @@ class FilesSource(SourceSpec):
     type: Literal["files"]
     path: str
     """Path or glob with the partition's start in it, such as `flights/{partition:%Y-%m-%d}*.csv.gz`;
-    relative paths start at the landing folder (PERENNIAL_LANDING)."""
+    relative paths start at the landing folder, or in the landing bucket (PERENNIAL_LANDING)."""
     format: Format = "csv"
     max_size: Bytes = ByteSize(1 << 30)
     """Largest size of one file, unpacked."""
@@ -54,6 +54,11 @@ class FilesSource(SourceSpec):
     def tells_apart(self, one: datetime, other: datetime) -> bool:
         """Whether the two partitions have files of their own."""
         return self.path.format(partition=one) != self.path.format(partition=other)
+
+    def in_bucket(self, landing: str) -> ObjectStoreSource:
+        """The same files where the landing folder is a bucket, such as `s3://landing/here`."""
+        uri = f"{landing.rstrip('/')}/{self.path}"
+        return ObjectStoreSource(type="object_store", uri=uri, format=self.format, max_size=self.max_size)
 
 
 class ObjectStoreSource(SourceSpec):

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import subprocess
 from functools import cache
 from pathlib import Path
 
+from include.lifecycle.spec.value import canonical_json, sha256
+
 ROOT = Path(__file__).resolve().parents[3]
+LOCK = ROOT / "requirements.txt"
 _LIBRARY = "include.lifecycle"
 
 
 @cache
 def code_hash(step: str) -> str:
     """sha256 over the step's module, the library modules it reaches, and requirements.txt."""
-    digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes())
-    for module in sorted(_reached(f"{_LIBRARY}.steps.{step}")):
-        digest.update(f"{module}\0".encode() + _file(module).read_bytes())
-    return digest.hexdigest()
+    return sha256(canonical_json({**code_files(step), LOCK.name: sha256(LOCK.read_bytes())}))
+
+
+def code_files(step: str) -> dict[str, str]:
+    """sha256 of each file of the library that a step uses, by its path in the project."""
+    files = sorted(map(_file, _reached(f"{_LIBRARY}.steps.{step}")))
+    return {file.relative_to(ROOT).as_posix(): sha256(file.read_bytes()) for file in files}
 
 
 @cache

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from include.lifecycle.data.privacy.erased import folder_of, remember
@@ -26,6 +24,7 @@ from include.lifecycle.store.connections import Connections
 from include.lifecycle.store.forgetting import files_of, files_with, take_out
 from include.lifecycle.store.lake import Table
 from include.lifecycle.store.objects import Store
+from include.lifecycle.store.scratch import scratch_folder
 
 _PASSES = 5
 
@@ -187,8 +186,8 @@ def _keys(
     if len(spec.key) != 1:
         return frozenset()
     found: set[str] = set()
-    with tempfile.TemporaryDirectory(prefix="erase-") as folder:
-        file = Path(folder) / "data.parquet"
+    with scratch_folder("erase") as folder:
+        file = folder / "data.parquet"
         for table in tables:
             for name in holding[table.name]:
                 if store.copy_out(f"{table.path}/{name}", file):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, read_rows
 from include.lifecycle.model.evaluation import evaluate
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.monitor.performance import made_before_known, prediction_log, read_predictions
 from include.lifecycle.release.state import Proposal
@@ -114,6 +114,4 @@ def load_package(trained: Receipt, work: Work) -> Predictor:
     """A training's package, fetched and verified."""
     folder = work.folder / trained.run_key[:12]
     folder.mkdir(exist_ok=True)
-    for name in FILES:
-        work.store.fetch(trained.outputs[name], folder / name)
-    return Predictor(folder)
+    return Predictor(fetch_package(trained, work.store, folder))

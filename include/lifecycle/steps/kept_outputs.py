@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from pathlib import Path
 from include.lifecycle.data.privacy.traces import Person, is_parquet
 from include.lifecycle.store.objects import Store, object_path
 from include.lifecycle.store.receipts import Receipt, all_receipts, amend_receipt, receipt_path
+from include.lifecycle.store.scratch import scratch_folder
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_TRAINING = ("train", "evaluate", "register", "measure")
+_TRAINING = ("train", "evaluate", "register", "measure", "reproduce")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def outputs_with(person: Person, dataset: str, store: Store) -> Doomed:
     Receipts of trainings stay, as the model does; their samples have no whole rows.
     """
     touching, others = _receipts(dataset, store)
-    with tempfile.TemporaryDirectory(prefix="erase-") as folder:
-        found = _holding(person, _left_alone(dataset, touching, others, store), store, Path(folder))
+    with scratch_folder("erase") as folder:
+        found = _holding(person, _left_alone(dataset, touching, others, store), store, folder)
     trained = [receipt for receipt in touching if receipt.call.step == "train"]
     amended = {
         receipt.run_key
@@ -68,10 +68,10 @@ def remove_outputs(person: Person, doomed: Doomed, store: Store) -> None:
 
     Receipts go before the objects that they name, and what is gone already is no hindrance.
     """
-    with tempfile.TemporaryDirectory(prefix="erase-") as folder:
+    with scratch_folder("erase") as folder:
         for receipt in all_receipts(store):
             if receipt.run_key in doomed.amended:
-                _amend(receipt, person, doomed.objects, store, Path(folder))
+                _amend(receipt, person, doomed.objects, store, folder)
     for run_key in sorted(doomed.receipts):
         store.remove(receipt_path(run_key))
     for digest in sorted(doomed.objects):
@@ -89,7 +89,9 @@ def _left_alone(dataset: str, touching: list[Receipt], others: list[Receipt], st
             by_key = name == "gate" and receipt.call.spec["model"]["rows"] == dataset
             (rowless if receipt.call.step in _TRAINING and not by_key else own).add(output.sha256)
     calls = (json.loads(store.get(path) or b"{}") for path in store.list("calls"))
-    features = {call["inputs"]["features"]["sha256"] for call in calls if call.get("step") == "train"}
+    features = {
+        call["inputs"]["features"]["sha256"] for call in calls if "features" in call.get("inputs", {})
+    }
     return (foreign | rowless | features) - own
 
 

@@ -11,6 +11,7 @@ from include.lifecycle.monitor.governor import as_of as business_time
 from include.lifecycle.monitor.governor import decide_on_schedule
 from include.lifecycle.release.decisions import Actor, begin_training, record
 from include.lifecycle.release.state import ModelState, Training, fold
+from include.lifecycle.release.winner import winner_for, with_parameters
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.steps import train
 from include.lifecycle.store.ledger import Ledger
@@ -41,9 +42,11 @@ def plan_training(
     if reach is None:
         raise Rejected(f"{model.rows} has no published partition; run {model.rows}.ingest first")
     as_of = business_time(slot, reach)
-    call = train.plan(model, catalog, as_of, store)
     ledger = Ledger(store, model_name)
     state = fold(ledger.entries())
+    winner = winner_for(model, state.searched, as_of)
+    searched = winner.search if winner else None
+    call = train.plan(with_parameters(model, winner), catalog, as_of, store, searched)
     fingerprint = train.fingerprint(call)
 
     if _is_done(state, call.run_key) and find_receipt(call.run_key, store) is not None:
@@ -68,9 +71,9 @@ def plan_training(
 
 
 def _is_done(state: ModelState, run_key: str) -> bool:
-    """Whether a training came to its end: proposed, decided, or rejected by a gate."""
+    """Whether a training came to its end: proposed, decided, or rejected by a gate; not if it failed."""
     proposed = {item.run_key for item in state.undecided}
-    ended = {item.run_key for item in state.trainings if item.outcome is not None}
+    ended = {item.run_key for item in state.trainings if item.outcome not in (None, "failed")}
     return run_key in proposed | ended
 
 

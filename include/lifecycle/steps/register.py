@@ -6,18 +6,16 @@ import json
 
 import pandas as pd
 
-from include.lifecycle.data.publishing import published_table
+from include.lifecycle.data.pinned import lost_data
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import Verdict
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import as_columns
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.spec.value import canonical_json
 from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.evaluate import specs_of
 from include.lifecycle.steps.running import Work
-from include.lifecycle.store.forgetting import files_of
-from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt
 
 
@@ -43,8 +41,7 @@ def run(work: Work) -> None:
     model, _ = specs_of(trained)
     package = work.folder / "package"
     package.mkdir()
-    for name in FILES:
-        work.store.fetch(trained.outputs[name], package / name)
+    fetch_package(trained, work.store, package)
     evaluation = Evaluation.model_validate(evaluated.results["evaluation"])
     registry = Registry()
     registered = registry.register(
@@ -55,7 +52,8 @@ def run(work: Work) -> None:
         description=model.description,
         parameters={
             **model.training.parameters,
-            "trees": trained.results["trees"],
+            **{key: trained.results[key] for key in ("trees",) if key in trained.results},
+            "estimator": model.training.estimator,
             "seed": trained.call.seed,
         },
         metrics=_metrics(evaluation),
@@ -67,22 +65,10 @@ def run(work: Work) -> None:
         },
     )
     # After the version is there: of an erasure at the same time one of the two sees the other.
-    if lost := _not_whole(trained, work.store):
+    if lost := lost_data(trained.call.inputs["versions"], work.store):
         registry.mark_irreproducible(model.name, trained.run_key, lost)
     metrics = {name: round(item.value, 5) for name, item in evaluation.candidate.items()}
     work.results |= {**registered.model_dump(), "metrics": metrics}
-
-
-def _not_whole(trained: Receipt, store: Store) -> str | None:
-    """Why a training cannot be repeated: files of a table version that it read are gone."""
-    for name, version in trained.call.inputs["versions"].items():
-        table = published_table(name, store)
-        if files_of(table, version) - table.files().keys():
-            return (
-                f"files of {name} at version {version} are gone: while this was trained, somebody was erased "
-                "or old versions were vacuumed"
-            )
-    return None
 
 
 def _example(work: Work, trained: Receipt) -> pd.DataFrame:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import Verdict, judge
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
+from include.lifecycle.release.billing import bill
 from include.lifecycle.release.decisions import (
     Actor,
     newest_proposal,
@@ -29,6 +28,7 @@ from include.lifecycle.steps.running import run_step
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt, read_receipt
+from include.lifecycle.store.scratch import scratch_folder
 
 
 class Judged(Value):
@@ -52,14 +52,16 @@ def judge_newest(model: ModelSpec, store: Store, actor: Actor, version: str | No
     if version is None:
         while record(ledger, supersede_older(proposal), actor) is not None:
             pass
-    verdict = judge_proposal(model, proposal, state, store)
+    verdict = judge_proposal(model, proposal, state, store, actor)
     entry = record(ledger, settle(proposal, promote=verdict.passed, why=verdict.why), actor)
     if entry is None:
         return None
     return Judged(version=proposal.version, event=entry.event, why=entry.why)
 
 
-def judge_proposal(model: ModelSpec, proposal: Proposal, state: ModelState, store: Store) -> Verdict:
+def judge_proposal(
+    model: ModelSpec, proposal: Proposal, state: ModelState, store: Store, actor: Actor
+) -> Verdict:
     """Whether a proposal may become champion, and why: age, smoke test, gates against the champion."""
     if (reason := stale(proposal, state.champion)) is not None:
         return Verdict(passed=False, why=reason)
@@ -67,6 +69,8 @@ def judge_proposal(model: ModelSpec, proposal: Proposal, state: ModelState, stor
     if (reason := smoke_test(trained, store)) is not None:
         return Verdict(passed=False, why=reason)
     evaluated, _ = run_step(evaluate.plan(trained, state.champion, store), store)
+    if evaluated.attempt is not None:
+        bill(model.name, evaluated.call, [evaluated.attempt], store, actor)
     return judge(Evaluation.model_validate(evaluated.results["evaluation"]), model.gates)
 
 
@@ -74,9 +78,8 @@ def smoke_test(trained: Receipt, store: Store) -> str | None:
     """Why a version does not answer as it should, or None when it does: its files are those of the
     receipt, it loads, and its example rows get probabilities."""
     rows = json.loads(store.read(trained.outputs["example"]))
-    with tempfile.TemporaryDirectory() as folder:
-        for name in FILES:
-            store.fetch(trained.outputs[name], Path(folder) / name)
+    with scratch_folder("smoke") as folder:
+        fetch_package(trained, store, folder)
         try:
             predictor = Predictor(folder)
             answers = predictor.predict({name: [row[name] for row in rows] for name in predictor.inputs})

@@ -15,6 +15,7 @@ import duckdb
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
+from include.lifecycle.steps.metering import Meter
 from include.lifecycle.steps.together import needs_more_processes, run_together
 from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkpoints
 from include.lifecycle.store.connections import Connections, environment_connection
@@ -27,8 +28,19 @@ from include.lifecycle.store.receipts import (
     write_call,
     write_receipt,
 )
+from include.lifecycle.store.scratch import scratch_folder
 
-STEPS = ("extract", "validate", "publish", "train", "evaluate", "register", "measure")
+STEPS = (
+    "extract",
+    "validate",
+    "publish",
+    "train",
+    "trial",
+    "evaluate",
+    "register",
+    "measure",
+    "reproduce",
+)
 
 
 @dataclass
@@ -67,11 +79,18 @@ class Work:
     counts: dict[str, int] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
-    def keep(self, name: str, content: bytes | Path) -> None:
+    @property
+    def run_key(self) -> str:
+        """Under which what is half-done is kept."""
+        return self.call.run_key
+
+    def keep(self, name: str, content: bytes | Path) -> Output:
         """Store an output under a name of the receipt, where this process writes that."""
-        if self.leads:
-            kept = self.store.keep_file(content) if isinstance(content, Path) else self.store.keep(content)
-            self.outputs[name] = kept
+        if not self.leads:
+            return Output.of(content)
+        kept = self.store.keep_file(content) if isinstance(content, Path) else self.store.keep(content)
+        self.outputs[name] = kept
+        return kept
 
 
 def run_step(
@@ -99,7 +118,7 @@ def run_step(
     if needs_more_processes(call):
         run_together(call, store)
         return read_receipt(call.run_key, store), False
-    started = datetime.now(UTC)
+    started, meter = datetime.now(UTC), Meter()
     with ExitStack() as until_receipt:
         with _scratch_folder(call.step) as folder:
             work = Work(
@@ -118,6 +137,7 @@ def run_step(
             results=work.results,
             started=started,
             commit=git_commit(),
+            attempt=meter.attempt(work.results.get("gpu", {}).get("gpu_seconds", 0)),
         )
         receipt = write_receipt(receipt, store) if work.leads else receipt
     if not work.leads:
@@ -132,8 +152,8 @@ def run_step(
 def _scratch_folder(step: str) -> Iterator[Path]:
     """A folder for one run; raises Transient when it is full, or the memory that the profile allows."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{step}-") as folder:
-            yield Path(folder)
+        with scratch_folder(step) as folder:
+            yield folder
     except duckdb.OutOfMemoryException as error:
         raise Transient(
             f"{step}: the profile's memory and the space in {tempfile.gettempdir()} are not enough: "

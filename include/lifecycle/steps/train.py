@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from operator import itemgetter
+from pathlib import Path
 
 import pandas as pd
 
-from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL, pin_versions, read_rows
+from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions, read_rows, write_rows
 from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
-from include.lifecycle.model.features import compute_features, input_types, load_feature_code
+from include.lifecycle.model.estimators import check_estimator
+from include.lifecycle.model.features import FeatureCode, compute_features, input_types, load_feature_code
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import on_device, train
-from include.lifecycle.model.workers import Communicator, joined
-from include.lifecycle.monitor.drift import describe
+from include.lifecycle.model.training_set import IDENTITY, InMemory, OnDisk, TrainingSet, sample_of
+from include.lifecycle.model.workers import ALONE, Communicator, joined
+from include.lifecycle.monitor.drift import Reference, describe
 from include.lifecycle.spec.catalog import Catalog, label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.quantities import parse_duration
 from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.steps.code import code_hash
+from include.lifecycle.steps.provenance import keep_provenance
 from include.lifecycle.steps.running import Work
 from include.lifecycle.steps.together import workers_of
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call
+from include.lifecycle.store.scan import connect
 
 _ONLY_SAID = {"description", "owner", "tags"}
 _HOW_IT_RUNS = {"checkpoint"}
 SAMPLE_ROWS = 5_000
 """Training rows kept for drift reports."""
+EXAMPLE_ROWS = 5
 
 
 def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
@@ -43,19 +50,23 @@ def datasets_of(model: ModelSpec, catalog: Catalog) -> dict[str, DatasetSpec]:
     return {name: catalog.dataset(name) for name in names}
 
 
-def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> Call:
+def plan(
+    model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store, search: str | None = None
+) -> Call:
     """The call that trains a model on what is published now and was known at `as_of`.
 
-    The features file goes into the store and its hash into the call. Raises Rejected when a
-    dataset has nothing published, something that was published under another privacy policy, or
-    pseudonyms made with several keys.
+    `search` is the key of the search that found its parameters, where one did. The features file goes
+    into the store and its hash into the call. Raises SpecError for an unknown estimator or parameter, and
+    Rejected when a dataset has nothing published, something that was published under another privacy
+    policy, or pseudonyms made with several keys.
     """
+    check_estimator(model)
     datasets, versions = datasets_of(model, catalog), pin_versions(model, store)
     for name, spec in datasets.items():
         require_policy(spec, versions[name], store)
     require_one_key(datasets, versions, store)
     specs = {
-        "model": model.model_dump(mode="json", exclude={"monitoring", "governor", "gates"}),
+        "model": model.model_dump(mode="json", exclude={"search", "monitoring", "governor", "gates"}),
         "lookback": model.monitoring.model_dump(mode="json")["lookback"],
         "datasets": {name: spec.model_dump(mode="json") for name, spec in datasets.items()},
     }
@@ -63,10 +74,12 @@ def plan(model: ModelSpec, catalog: Catalog, as_of: datetime, store: Store) -> C
     needs = model.compute.get("train")
     device = {"device": "cuda"} if needs is not None and needs.gpu else {}
     workers = {"workers": needs.workers} if needs is not None and needs.workers > 1 else {}
+    found_by = {"search": search} if search is not None else {}
+    inputs = {"features": features.model_dump(mode="json"), "versions": versions}
     return Call(
         step="train",
         spec=specs,
-        inputs={"features": features.model_dump(mode="json"), "versions": versions, **device, **workers},
+        inputs={**inputs, **device, **workers, **found_by},
         as_of=as_of,
         code=code_hash("train"),
         seed=model.training.seed,
@@ -91,19 +104,22 @@ def fingerprint(call: Call) -> str:
 
 
 def run(work: Work) -> None:
-    """Outputs the package's files, `gate`, `reference`, `sample`; counts rows; results about the fit."""
+    """Outputs the package's files, `gate`, `reference`, `sample`, and what it was trained with; counts
+    rows; results about the fit."""
     model = ModelSpec.model_validate(work.call.spec["model"])
     datasets = {name: DatasetSpec.model_validate(spec) for name, spec in work.call.spec["datasets"].items()}
     source = work.store.read(Output.model_validate(work.call.inputs["features"]))
-    workers = work.until_receipt.enter_context(joined(work.call.run_key, work.store, workers_of(work.call)))
-    work.leads = workers.leads
-    rows, found = _rows(work, model, datasets, workers)
     end = work.call.as_of - label_known_after(model, datasets[model.rows])
     inputs = input_types(model, datasets)
     code = load_feature_code(source, model.features_file)
-    features = compute_features(code, rows, inputs, model.features_file)
+    workers = work.until_receipt.enter_context(joined(work.run_key, work.store, workers_of(work.call)))
+    work.leads = workers.leads
+    rows, found = known_rows(work, model, datasets, workers)
+    _keep_example(work, rows, inputs, private=bool(privacy_of(datasets, found)))
+    table = training_set(work, model, rows, code, inputs)
+    awaiting = work.termination.awaiting() if model.training.is_xgboost else nullcontext()
     work.checkpoints = StoredCheckpoints(
-        work.call.run_key,
+        work.run_key,
         work.store,
         model.training.checkpoint,
         lambda: any(workers.total(work.termination.told)),
@@ -111,14 +127,14 @@ def run(work: Work) -> None:
     device = work.call.inputs.get("device")
     training = on_device(model.training, device)
     try:
-        with work.termination.awaiting(), GpuWatch() if device else nullcontext() as watch:
-            trained = train(training, rows, features, end, work.checkpoints, workers)
+        with awaiting, GpuWatch() if device else nullcontext() as watch:
+            trained = train(training, table, end, work.checkpoints, workers)
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
 
     package = write_package(
         work.folder / "package",
-        trained.pipeline,
+        trained.fitted,
         source,
         inputs=inputs,
         key=datasets[model.rows].key[0],
@@ -126,49 +142,84 @@ def run(work: Work) -> None:
     )
     for file in package:
         work.keep(file.name, file)
-    gate = workers.gather(trained.gate)
-    if workers.size > 1:
-        gate = gate.sort_values([EVENT_TIME, KEY], ignore_index=True)
-    gate.to_parquet(work.folder / "gate.parquet")
+    trained.gate.to_parquet(work.folder / "gate.parquet")
     work.keep("gate", work.folder / "gate.parquet")
     privacy = privacy_of(datasets, found)
     lookback = parse_duration(work.call.spec["lookback"])
-    _keep_references(work, workers, rows[EVENT_TIME], features, lookback, private=bool(privacy))
-    _keep_example(work, rows[list(model.inputs)], private=bool(privacy))
-    count, positives = workers.total(len(rows), rows[LABEL].sum())
-    work.counts |= {"rows": int(count), "gate_rows": len(gate)}
+    _keep_references(work, table, lookback, workers, private=bool(privacy))
+    count = int(*workers.total(len(table)))
+    work.counts |= {"rows": count, "gate_rows": len(trained.gate)}
     if found is not None:
-        work.counts |= {"rows_in": int(count) + found.suppressed, "suppressed": found.suppressed}
+        work.counts |= {"rows_in": count + found.suppressed, "suppressed": found.suppressed}
     work.results |= {
-        "trees": trained.trees,
-        "base_rate": positives / count,
-        "newest_event": workers.gather(rows[[EVENT_TIME]].tail(1))[EVENT_TIME].max().isoformat(),
+        **({"trees": trained.trees} if trained.trees is not None else {}),
+        "base_rate": trained.base_rate,
+        "newest_event": trained.gate[EVENT_TIME].max().isoformat(),
         **({"privacy": privacy} if privacy else {}),
         **({"gpu": watch.use.model_dump()} if watch else {}),
     }
+    keep_provenance(work)
+
+
+def known_rows(
+    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec], workers: Communicator = ALONE
+) -> tuple[pd.DataFrame | Path, Anonymous | None]:
+    """The rows known, never none: in memory, or in a file; of several workers' each its share."""
+    if model.training.external_memory:
+        return _rows_beyond_memory(work, model, datasets), None
+    return _rows(work, model, datasets, workers)
+
+
+def training_set(
+    work: Work, model: ModelSpec, rows: pd.DataFrame | Path, code: FeatureCode, inputs: Mapping[str, str]
+) -> TrainingSet:
+    """The rows with their features; a file of rows is removed."""
+    if isinstance(rows, pd.DataFrame):
+        return InMemory(rows, compute_features(code, rows, inputs, model.features_file))
+    table = OnDisk.write(rows, work.folder / "features.parquet", code, inputs, model.features_file)
+    rows.unlink()
+    return table
+
+
+def _rows_beyond_memory(work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]) -> Path:
+    """A file of the training set, which is never whole in memory."""
+    if quasi := quasi_identifiers(datasets):
+        raise Rejected(
+            f"{model.name}.yaml: training.external_memory: groups of quasi-identifiers "
+            f"({', '.join(f'{dataset}.{column}' for dataset, column in quasi)}) are counted in memory only; "
+            "take external_memory out, or do without these columns"
+        )
+    file, since = work.folder / "rows.parquet", _since(work, model)
+    pins = work.call.inputs["versions"]
+    count = write_rows(model, datasets, pins, work.store, file, as_of=work.call.as_of, since=since)
+    if not count:
+        raise Rejected(_nothing_known(work, model))
+    return file
+
+
+def _since(work: Work, model: ModelSpec) -> datetime | None:
+    history = model.training.history
+    return None if history is None else work.call.as_of - history
 
 
 def _rows(
     work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec], workers: Communicator
 ) -> tuple[pd.DataFrame, Anonymous | None]:
-    """A worker's share of the training set, small groups left out where quasi-identifiers are named."""
-    as_of, history = work.call.as_of, model.training.history
+    """A worker's share of the training set, small groups left out where quasi-identifiers are named;
+    never empty."""
     quasi = quasi_identifiers(datasets)
     rows = read_rows(
         model,
         datasets,
         work.call.inputs["versions"],
         work.store,
-        as_of=as_of,
-        since=None if history is None else as_of - history,
+        as_of=work.call.as_of,
+        since=_since(work, model),
         grouped_by=quasi,
         share=(workers.rank, workers.size),
     )
     if rows.empty:
-        raise Rejected(
-            f"{model.name}: no row of {model.rows} has a label that had matured at {as_of:%Y-%m-%d}: "
-            f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
-        )
+        raise Rejected(_nothing_known(work, model))
     if not quasi:
         return rows, None
     found = anonymous(rows, datasets)
@@ -181,24 +232,22 @@ def _rows(
     return found.rows, Anonymous(found.rows, int(sizes["suppressed"].sum()), int(sizes["smallest"].min()))
 
 
+def _nothing_known(work: Work, model: ModelSpec) -> str:
+    return (
+        f"{model.name}: no row of {model.rows} has a label that had matured at {work.call.as_of:%Y-%m-%d}: "
+        f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
+    )
+
+
 def _keep_references(
-    work: Work,
-    workers: Communicator,
-    event_time: pd.Series,
-    features: pd.DataFrame,
-    lookback: timedelta,
-    *,
-    private: bool,
+    work: Work, table: TrainingSet, lookback: timedelta, workers: Communicator, *, private: bool
 ) -> None:
     """The reference and the sample; of private data the sample's columns are shuffled apart, since
     reports compare them one by one and nobody's row need stay."""
-    moments, document = workers.gather(event_time.to_frame())[EVENT_TIME], {}
-    for name in features:  # one at a time: no worker has room for all rows
-        (reference,) = describe(workers.gather(features[[name]]), moments, lookback).values()
-        document[str(name)] = reference.model_dump(mode="json")
+    references = _references(table, lookback, workers)
+    document = {name: item.model_dump(mode="json") for name, item in references.items()}
     work.keep("reference", canonical_json(document))
-    drawn = min(SAMPLE_ROWS // workers.size, len(features))
-    sample = workers.gather(features.sample(n=drawn, random_state=work.call.seed))
+    sample = workers.gather(sample_of(table, SAMPLE_ROWS // workers.size, work.call.seed))
     if private:
         for place, name in enumerate(sample):
             sample[name] = sample[name].sample(frac=1, random_state=work.call.seed + place).to_numpy()
@@ -206,7 +255,34 @@ def _keep_references(
     work.keep("sample", work.folder / "sample.parquet")
 
 
-def _keep_example(work: Work, rows: pd.DataFrame, *, private: bool) -> None:
-    """A few rows of inputs; of private data one row of each input's most frequent value: nobody's."""
-    example = rows.mode().head(1) if private else rows.tail(5)
+def _references(table: TrainingSet, lookback: timedelta, workers: Communicator) -> dict[str, Reference]:
+    """Of the rows of all workers, feature by feature: no worker has room for all of them."""
+    if workers.size == 1:
+        return describe(table, lookback)
+    found: dict[str, Reference] = {}
+    for name in (*table.texts, *table.numbers):
+        (own,) = table.between(None, None, [*IDENTITY, name])
+        rows = workers.gather(own)
+        found |= describe(InMemory(rows[list(IDENTITY)], rows[[name]]), lookback)
+    return found
+
+
+def _keep_example(work: Work, rows: pd.DataFrame | Path, inputs: Iterable[str], *, private: bool) -> None:
+    """The newest rows' inputs; of private data one row of each input's most frequent value: nobody's."""
+    with connect() as db:
+        if isinstance(rows, pd.DataFrame):
+            db.register("known", rows)
+        else:
+            db.read_parquet(str(rows)).create_view("known")
+        columns = [f'"{name}"' for name in inputs]
+        if private:
+            modes = (
+                f"(SELECT {name} FROM known WHERE {name} IS NOT NULL GROUP BY {name} "
+                f"ORDER BY count(*) DESC, {name} LIMIT 1) AS {name}"
+                for name in columns
+            )
+            example = db.sql(f"SELECT {', '.join(modes)}").df()
+        else:
+            newest = f"OFFSET (SELECT greatest(count(*) - {EXAMPLE_ROWS}, 0) FROM known)"
+            example = db.sql(f"SELECT {', '.join(columns)} FROM known {newest}").df()
     work.keep("example", canonical_json(json.loads(example.to_json(orient="records", date_format="iso"))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from include.lifecycle.errors import Transient
 from include.lifecycle.store.data_files import DataFile, adding, data_files, labels_of, removing
 from include.lifecycle.store.lake import PARTITION, Table, partition_writer
 from include.lifecycle.store.objects import Store
+from include.lifecycle.store.scratch import scratch_folder
 
 _ATTEMPTS = 20
 
@@ -36,8 +36,8 @@ def files_with(rows: Rows, table: Table, store: Store) -> dict[str, int]:
     """Paths, in the table's folder, of all data files that hold such rows, old versions' files too; and
     how many of the rows are in the newest version."""
     found, newest = {}, files_of(table)
-    with tempfile.TemporaryDirectory(prefix="forget-") as folder:
-        scratch = Path(folder) / "data.parquet"
+    with scratch_folder("forget") as folder:
+        scratch = folder / "data.parquet"
         for path in store.list(table.path):
             name = path.removeprefix(f"{table.path}/")
             if name.startswith("_delta_log/") or not name.endswith(".parquet"):
@@ -67,8 +67,8 @@ def take_out(rows: Rows, table: Table, holding: Iterable[str], store: Store, why
         reraise=True,
     )
     holding = set(holding)
-    with tempfile.TemporaryDirectory(prefix="forget-") as folder:
-        again(_commit_without, rows, table, holding, store, Path(folder), why)
+    with scratch_folder("forget") as folder:
+        again(_commit_without, rows, table, holding, store, folder, why)
     for name in sorted(holding):
         store.remove(f"{table.path}/{name}")
 

@@ -92,6 +92,11 @@ class Ledger:
             raise Tampered(f"ledger of {self.model}: {path} is not an entry; restore it") from None
 
 
+def models_of(store: Store) -> list[str]:
+    """The models that have a ledger in a store, those without a spec any more included."""
+    return sorted({path.split("/")[1] for path in store.list("ledger/")})
+
+
 def verify(entries: list[Entry], model: str = "") -> list[Entry]:
     """Return the entries when they form one unbroken chain; raise Tampered at the first break."""
     prev = GENESIS

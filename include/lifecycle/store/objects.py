@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Self
 
 import obstore
 from obstore.exceptions import (
@@ -21,12 +24,24 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from include.lifecycle.errors import Rejected, Tampered, Transient
 from include.lifecycle.spec.value import Value, sha256
 
+_HALF_WRITTEN = re.compile(r"#\d+$")
+"""How obstore and Delta name a file in a folder until it is whole."""
+
 
 class Output(Value):
     """A file in the store, named by what is in it."""
 
     sha256: str
     size: int
+
+    @classmethod
+    def of(cls, content: bytes | Path) -> Self:
+        """What some bytes, or a file's, are named; the file is not read into memory."""
+        if isinstance(content, bytes):
+            return cls(sha256=sha256(content), size=len(content))
+        with content.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return cls(sha256=digest, size=content.stat().st_size)
 
 
 class Store:
@@ -92,26 +107,38 @@ class Store:
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Path and bytes of each object below a prefix."""
-        with self._people_can_read_errors(prefix):
-            found = (item for batch in obstore.list(self._objects, prefix) for item in batch)
-            return {item["path"]: item["size"] for item in found}
+        return {item["path"]: item["size"] for item in self._listed(prefix)}
+
+    def written(self, prefix: str) -> dict[str, datetime]:
+        """Path of each object below a prefix, and when it was written last."""
+        return {item["path"]: item["last_modified"] for item in self._listed(prefix)}
+
+    def written_at(self, path: str) -> datetime | None:
+        """When an object was written last; None when it is not there."""
+        try:
+            with self._people_can_read_errors(path):
+                return obstore.head(self._objects, path)["last_modified"]
+        except FileNotFoundError:
+            return None
+
+    def folders(self) -> Iterable[str]:
+        """The names of the folders at the top."""
+        with self._people_can_read_errors("its folders"):
+            return obstore.list_with_delimiter(self._objects)["common_prefixes"]
 
     def keep(self, content: bytes) -> Output:
-        """Store bytes under their sha256; an object of that name with other bytes is mended."""
-        output = Output(sha256=sha256(content), size=len(content))
-        path = object_path(output.sha256)
-        if not self.put_if_absent(path, content) and not self.is_intact(output):
-            self.replace(path, content)
+        """Store bytes under their sha256; an object of that name with other bytes is mended.
+
+        Written in any case: its age begins anew, so that nobody takes it for a leftover of long ago.
+        """
+        output = Output.of(content)
+        self.replace(object_path(output.sha256), content)
         return output
 
     def keep_file(self, file: Path) -> Output:
-        """Store a file under its sha256, without reading it into memory; mends as `keep` does."""
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        output = Output(sha256=digest, size=file.stat().st_size)
-        if not self.is_intact(output):
-            with self._writing(str(file)):
-                obstore.put(self._objects, object_path(digest), file)
+        """Store a file under its sha256, without reading it into memory; as `keep` does otherwise."""
+        output = Output.of(file)
+        self.copy_in(file, object_path(output.sha256), str(file))
         return output
 
     def copy_in(self, file: Path, path: str, what: str) -> None:
@@ -158,9 +185,28 @@ class Store:
             raise Tampered(_tampered(output))
         return file
 
+    def remove_half_written(self, before: datetime) -> tuple[str, ...]:
+        """Remove what processes that were killed had half written, and nobody wrote to since a moment;
+        returns the names of the files.
+
+        In a bucket it cannot be seen: there the rule AbortIncompleteMultipartUpload of its lifecycle does it.
+        """
+        if "://" in self.uri:
+            return ()
+        files = [file for file in Path(self.uri).rglob("*#*") if _HALF_WRITTEN.search(file.name)]
+        old = [file for file in files if file.stat().st_mtime < before.timestamp()]
+        for file in old:
+            file.unlink(missing_ok=True)
+        return tuple(str(file.relative_to(self.uri)) for file in old)
+
     def table_uri(self, name: str, folder: str = "tables") -> str:
         """Where the Delta table of that name lies."""
         return f"{self.uri if '://' in self.uri else Path(self.uri).absolute()}/{folder}/{name}"
+
+    def _listed(self, prefix: str) -> Iterator[Any]:
+        with self._people_can_read_errors(prefix):
+            for batch in obstore.list(self._objects, prefix):
+                yield from batch
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:

@@ -13,6 +13,7 @@ from include.lifecycle.errors import Tampered
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value, canonical_json, sha256
 from include.lifecycle.store.objects import Output, Store
+from include.lifecycle.store.usage import Attempt
 
 
 class Call(Value):
@@ -52,6 +53,8 @@ class Receipt(Value):
     ended: Instant = Field(default_factory=lambda: datetime.now(UTC))
     commit: str | None = None
     """The git commit the code was at, for people; not part of the run key."""
+    attempt: Attempt | None = None
+    """The process that wrote it, and what that used."""
 
     @property
     def run_key(self) -> str:
@@ -103,6 +106,21 @@ def all_receipts(store: Store) -> Iterator[Receipt]:
             yield _unsealed(store.get(path), path.removeprefix("receipts/").removesuffix(".json"))
         except Tampered:
             continue
+
+
+def is_damaged(path: str, content: bytes) -> bool:
+    """Whether the bytes of a call or a receipt are not those that were written; False for anything else."""
+    folder, _, name = path.partition("/")
+    run_key = name.removesuffix(".json")
+    if folder == "calls":
+        return sha256(content) != run_key
+    if folder != "receipts":
+        return False
+    try:
+        _unsealed(content, run_key)
+    except Tampered:
+        return True
+    return False
 
 
 def find_receipt(run_key: str, store: Store) -> Receipt | None:

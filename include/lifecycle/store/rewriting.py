@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from include.lifecycle.errors import Rejected
 from include.lifecycle.store.columns import widened_schema
 from include.lifecycle.store.data_files import DataFile, adding, data_files, labels_of
 from include.lifecycle.store.objects import Store
+from include.lifecycle.store.scratch import scratch_folder
 
 _BATCH_ROWS = 1 << 16
 
@@ -29,9 +29,9 @@ def rewrite(table: DeltaTable, rows: pa.Schema, store: Store, path: str, commit:
     """
     schema = widened_schema(table.schema(), rows)
     fragments = {fragment.path: fragment for fragment in table.to_pyarrow_dataset().get_fragments()}
-    with tempfile.TemporaryDirectory(prefix="rewrite-") as folder:
+    with scratch_folder("rewrite") as folder:
         actions: list[AddAction | RemoveAction] = [
-            _rewritten(file, fragments[file["path"]], schema, Path(folder), store, path)
+            _rewritten(file, fragments[file["path"]], schema, folder, store, path)
             for file in data_files(table)
         ]
     table.create_write_transaction(

@@ -1,14 +1,16 @@
-"""Imports once, in the scheduler, what the steps import: its task processes are forks of it.
+"""Imports once, in the scheduler, what its tasks import: their processes are forks of it.
 
-A task that uses Great Expectations and Evidently so starts at once, not after 18 s. Airflow
-imports this module in each of its components; the others stay light.
+A task that uses Great Expectations and Evidently so starts at once, not after 18 s; where steps run as
+pods it is Kubernetes' client. Airflow imports this module in each of its components; the others stay light.
 """
 
 import importlib
 import logging
+import os
 import sys
 
-_STEP_MODULES = (
+_LOCAL = os.environ.get("PERENNIAL_PROFILE") in (None, "", "local")
+_MODULES = (
     "pandas",
     "pyarrow",
     "deltalake",
@@ -17,18 +19,20 @@ _STEP_MODULES = (
     "sklearn",
     "xgboost",
     "mlflow",
-    "great_expectations",
-    "evidently.presets",
+    *(("great_expectations", "evidently.presets") if _LOCAL else ("mlops.operators.pod",)),
     *(f"include.lifecycle.steps.{step}" for step in ("publish", "validate", "extract", "train")),
-    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure")),
-    *(f"mlops.operators.{verb}" for verb in ("ingest", "requeue", "tables", "train", "release", "monitor")),
+    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure", "trial")),
+    *(
+        f"mlops.operators.{verb}"
+        for verb in ("ingest", "requeue", "tables", "train", "release", "monitor", "search")
+    ),
     "mlops.documentation",
 )
 
 
 def _preload() -> None:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    for name in _STEP_MODULES:
+    for name in _MODULES:
         try:
             importlib.import_module(name)
         except Exception:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from logging import getLogger
 from typing import Any
@@ -14,18 +13,21 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.sdk.exceptions import TaskDeferred
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
 
 from include.lifecycle.errors import Transient
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.profile import Kubernetes, open_profile
 from include.lifecycle.store.receipts import Receipt, find_receipt, read_call
+from include.lifecycle.store.usage import Attempt
 from mlops.business_time import Context
 from mlops.hooks.store import StoreHook
 from mlops.job_spec import job_of
 from mlops.job_state import is_over, why_not
+from mlops.operators.pod import cluster_answers
 from mlops.pod_spec import subject_of
+from mlops.pod_usage import attempt_of
 from mlops.triggers.job import JobTrigger
+from mlops.waiting_task import waited_for_by
 
 log = getLogger(__name__)
 _REMOVAL = 90
@@ -40,27 +42,31 @@ class StepJob:
         self.cluster = open_profile().kubernetes or Kubernetes()
         self.store = StoreHook().get_conn()
         self.call = read_call(run_key, self.store)
+        self._ended: list[k8s.V1Pod] = []
 
     def start(self, context: Context) -> Receipt:
         """The receipt if it is there; otherwise raises TaskDeferred, to go on with `finish`."""
         if (receipt := find_receipt(self.run_key, self.store)) is not None:
             return receipt
-        with self._cluster_answers():
-            self._get_or_create(self._job(context["ti"].try_number))
+        with cluster_answers(self.call.step):
+            self._get_or_create(self._job(context["ti"].try_number), waited_for_by(context["ti"]))
         raise TaskDeferred(trigger=self._trigger(), method_name="resume", timeout=self.timeout)
 
     def finish(self, context: Context, event: dict[str, Any]) -> Receipt:
         """The receipt that the Job left; raises Transient or Rejected, by what became of its pods."""
-        if (receipt := find_receipt(self.run_key, self.store)) is not None:
-            return receipt
-        with self._cluster_answers():
-            job = self._found()
-            pods = self._hook.core_v1_client.list_namespaced_pod(
-                self.cluster.namespace, label_selector=f"job-name={self._name}"
-            )
-            error = why_not(job, pods.items, self.call.step)
+        receipt = find_receipt(self.run_key, self.store)
+        with cluster_answers(self.call.step):
+            self._ended = self._pods()
+            if receipt is not None:
+                return receipt
+            error = why_not(self._found(), self._ended, self.call.step)
             self.on_kill()
         raise error
+
+    def attempts(self) -> list[Attempt]:
+        """What the pods of the Job used, once it was waited for."""
+        now = datetime.now(UTC)
+        return [found for pod in self._ended if (found := attempt_of(pod, now)) is not None]
 
     def on_kill(self) -> None:
         """End the Job and its pods, where there are any."""
@@ -69,7 +75,8 @@ class StepJob:
                 self._name, self.cluster.namespace, propagation_policy="Foreground"
             )
 
-    def _get_or_create(self, job: k8s.V1Job) -> None:
+    def _get_or_create(self, job: k8s.V1Job, annotations: dict[str, str]) -> None:
+        job.metadata.annotations = annotations
         deadline = time.monotonic() + _REMOVAL
         while time.monotonic() < deadline:
             try:
@@ -81,6 +88,8 @@ class StepJob:
             found = self._found()
             if not is_over(found):
                 log.info("Job %s runs this call already: waiting for it", self._name)
+                told = {"metadata": {"annotations": annotations}}
+                self._hook.batch_v1_client.patch_namespaced_job(self._name, self.cluster.namespace, told)
                 return
             self.on_kill()
             time.sleep(1)
@@ -93,6 +102,12 @@ class StepJob:
             if error.status != 404:
                 raise
             return None
+
+    def _pods(self) -> list[k8s.V1Pod]:
+        pods: list[k8s.V1Pod] = self._hook.core_v1_client.list_namespaced_pod(
+            self.cluster.namespace, label_selector=f"job-name={self._name}"
+        ).items
+        return pods
 
     def _job(self, attempt: int) -> k8s.V1Job:
         return job_of(self.call, subject_of(self.call, self.store), self.compute, self.cluster, attempt)
@@ -108,11 +123,3 @@ class StepJob:
     @cached_property
     def _hook(self) -> KubernetesHook:
         return KubernetesHook(conn_id=self.cluster.connection)
-
-    @contextmanager
-    def _cluster_answers(self) -> Iterator[None]:
-        try:
-            yield
-        except (ApiException, HTTPError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise Transient(f"{self.call.step}: the cluster does not answer ({reason})") from error

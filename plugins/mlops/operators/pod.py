@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -19,11 +19,14 @@ from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.profile import Kubernetes, open_profile
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt, find_receipt, read_call
+from include.lifecycle.store.usage import Attempt
 from mlops.business_time import Context
 from mlops.hooks.store import StoreHook
 from mlops.operators.step import airflow_errors
 from mlops.pod_failure import why
-from mlops.pod_spec import CONTAINER, RUN_KEY, pod_of, short, subject_of
+from mlops.pod_spec import CONTAINER, RUN_KEY, pod_of, resources_of, short, subject_of
+from mlops.pod_usage import attempt_of, attempt_of_gone
+from mlops.waiting_task import waited_for_by
 
 _LOGS = 10
 """Seconds between two looks at the log of a pod that runs."""
@@ -43,6 +46,7 @@ class StepPodOperator(KubernetesPodOperator):
     def __init__(self, *, run_key: str, compute: Compute | None = None, **kwargs: Any) -> None:
         self.run_key = run_key
         self.compute = compute or Compute()
+        self._gone: str | None = None
         self.cluster = open_profile().kubernetes or Kubernetes()
         super().__init__(
             kubernetes_conn_id=self.cluster.connection,
@@ -78,8 +82,9 @@ class StepPodOperator(KubernetesPodOperator):
             return receipt
         call = read_call(self.run_key, store)
         subject, attempt = subject_of(call, store), context["ti"].try_number
+        self.annotations = waited_for_by(context["ti"])
         self.full_pod_spec = pod_of(call, subject, self.compute, self.cluster, attempt)
-        with _cluster_answers(call.step):
+        with cluster_answers(call.step):
             self.execute_async(cast(AirflowContext, context))
         return self._proven(store, call.step)
 
@@ -90,30 +95,58 @@ class StepPodOperator(KubernetesPodOperator):
         """
         store = StoreHook().get_conn()
         step, said = read_call(self.run_key, store).step, str(event.get("message", ""))
-        with _cluster_answers(step):
+        with cluster_answers(step):
             try:
                 super().trigger_reentry(cast(AirflowContext, context), event)
             except AirflowException as error:
                 said = said or _first_line(error)
+            if self.pod is None:
+                self._gone = event["name"]
         return self._proven(store, step, said)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """The oldest pod of this call that has not ended, the others are; a new one where there is none."""
-        pods = self.client.list_namespaced_pod(
-            self.cluster.namespace, label_selector=f"{RUN_KEY}={short(self.run_key)}"
-        ).items
-        pods = [
-            pod
-            for pod in pods
-            if pod.status.phase in ("Pending", "Running", "Unknown") and not pod.metadata.deletion_timestamp
-        ]
+        pods = [pod for pod in self._pods() if _goes_on(pod)]
         pods.sort(key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
         for second in pods[1:]:
             self.pod_manager.delete_pod(second)
         if pods:
-            self.log.info("pod %s runs this call already: waiting for it", pods[0].metadata.name)
-            return pods[0]
+            name = pods[0].metadata.name
+            self.log.info("pod %s runs this call already: waiting for it", name)
+            told = {"metadata": {"annotations": self.annotations}}
+            return self.client.patch_namespaced_pod(name, self.cluster.namespace, told)
         return self.pod_manager.create_pod(pod_request_obj)
+
+    def attempts(self) -> list[Attempt]:
+        """What the pods of this call used that have ended, once this task has had to do with any.
+
+        Empty while the cluster does not answer: a pod that ended stays there, to be seen later.
+        """
+        if self.pod is None and self._gone is None:
+            return []
+        now = datetime.now(UTC)
+        try:
+            found = [attempt_of(pod, now) for pod in self._pods() if not _goes_on(pod)]
+            if self._gone is not None:
+                promised = resources_of(self.compute).requests
+                found.append(attempt_of_gone(self._events(self._gone), promised, now))
+        except (ApiException, HTTPError) as error:
+            self.log.warning("what the pods used is not known now: %s", _first_line(error))
+            return []
+        return [attempt for attempt in found if attempt is not None]
+
+    def _pods(self) -> list[k8s.V1Pod]:
+        selector = f"{RUN_KEY}={short(self.run_key)}"
+        pods: list[k8s.V1Pod] = self.client.list_namespaced_pod(
+            self.cluster.namespace, label_selector=selector
+        ).items
+        return pods
+
+    def _events(self, pod: str) -> list[k8s.CoreV1Event]:
+        events: list[k8s.CoreV1Event] = self.client.list_namespaced_event(
+            self.cluster.namespace, field_selector=f"involvedObject.name={pod}"
+        ).items
+        return events
 
     def _proven(self, store: Store, step: str, said: str = "") -> Receipt:
         if (receipt := find_receipt(self.run_key, store)) is None:
@@ -122,11 +155,16 @@ class StepPodOperator(KubernetesPodOperator):
 
 
 @contextmanager
-def _cluster_answers(step: str) -> Iterator[None]:
+def cluster_answers(step: str) -> Iterator[None]:
+    """Raise Transient where the cluster does not answer."""
     try:
         yield
     except (ApiException, HTTPError) as error:
         raise Transient(f"{step}: the cluster does not answer ({_first_line(error)})") from error
+
+
+def _goes_on(pod: k8s.V1Pod) -> bool:
+    return pod.status.phase in ("Pending", "Running", "Unknown") and pod.metadata.deletion_timestamp is None
 
 
 def _seconds(duration: timedelta) -> int:

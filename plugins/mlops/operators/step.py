@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
-from include.lifecycle.errors import Rejected, Transient
+from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.profile import open_profile
-from mlops.business_time import Context
+from mlops.business_time import Context, actor
 from mlops.hooks.connections import airflow_connection
 from mlops.hooks.store import StoreHook
 from mlops.links import AddressLink
@@ -21,6 +21,7 @@ from mlops.links import AddressLink
 if TYPE_CHECKING:
     from include.lifecycle.store.objects import Store
     from include.lifecycle.store.receipts import Call, Receipt
+    from include.lifecycle.store.usage import Attempt
     from mlops.operators.job import StepJob
     from mlops.operators.pod import StepPodOperator
 
@@ -62,7 +63,10 @@ class LifecycleOperator(BaseOperator):
 
 class StepOperator(LifecycleOperator):
     """Runs one step, in this process or in a pod as the profile says, and succeeds only with its valid
-    receipt."""
+    receipt. What it used, when it failed too, is written into the ledger of its model."""
+
+    model: str = ""
+    """Whose step it is; empty where it is no model's."""
 
     def __init__(self, *, compute: Compute | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -109,16 +113,25 @@ class StepOperator(LifecycleOperator):
 
     def _run(self, context: Context, call: Call, store: Store) -> Receipt:
         if open_profile().kubernetes is None:
-            from include.lifecycle.steps.running import run_step
-
-            receipt, adopted = run_step(call, store, airflow_connection)
-            if adopted:
-                self.log.info("done before: its receipt is valid")
-            return receipt
+            return self._in_process(context, call, store)
         from include.lifecycle.store.receipts import write_call
 
         write_call(call, store)
         return self._in_pod(call).start(context)
+
+    def _in_process(self, context: Context, call: Call, store: Store) -> Receipt:
+        from include.lifecycle.steps.metering import Meter
+        from include.lifecycle.steps.running import run_step
+
+        meter = Meter()
+        try:
+            receipt, adopted = run_step(call, store, airflow_connection)
+        except Exception:
+            self._bill_if_possible(context, call, store, meter.attempt(self.compute.gpu * meter.seconds))
+            raise
+        if adopted:
+            self.log.info("done before: its receipt is valid")
+        return receipt
 
     def _in_pod(self, call: Call) -> StepPodOperator | StepJob:
         # Kubernetes' client takes a second to import, which nobody needs to parse a DAG.
@@ -141,17 +154,40 @@ class StepOperator(LifecycleOperator):
         try:
             receipt = work()
         except TaskDeferred as deferred:
+            self._bill_if_possible(context, call, store)
             raise TaskDeferred(
                 trigger=deferred.trigger,
                 method_name=self.resume.__name__,
                 kwargs={"run_key": call.run_key, "noted": self.noted},
                 timeout=deferred.timeout,
             ) from None
-        except Rejected as error:
-            self.rejected(context, call, error, store)
+        except Exception as error:
+            self._bill_if_possible(context, call, store)
+            if isinstance(error, Rejected):
+                self.rejected(context, call, error, store)
             raise
+        self._bill(context, call, store, receipt.attempt)
         done = {"run_key": receipt.run_key, "counts": receipt.counts, **self.summary(receipt)}
         counts = ", ".join(f"{name} {count:,}" for name, count in receipt.counts.items())
         self.log.info("done, receipt %s: %s", receipt.run_key[:12], counts or "nothing to count")
         self.after(context, receipt, store)
         return done
+
+    def _bill(self, context: Context, call: Call, store: Store, own: Attempt | None = None) -> None:
+        """Write what the call's attempts used into the ledger: of its pods, and of a process."""
+        if not self.model:
+            return
+        from include.lifecycle.release.billing import bill
+
+        # The receipt of a pod tells of it, too, in what the process used: the first to be billed counts.
+        attempts = [*(self._pod.attempts() if self._pod else ()), *([own] if own else ())]
+        bill(self.model, call, attempts, store, actor(context))
+
+    def _bill_if_possible(
+        self, context: Context, call: Call, store: Store, own: Attempt | None = None
+    ) -> None:
+        """While something else is going on that is more important than the bill."""
+        try:
+            self._bill(context, call, store, own)
+        except LifecycleError as error:
+            self.log.warning("what this used is not in the ledger: %s", error)

@@ -54,8 +54,22 @@ class PlanTrainingOperator(LifecycleOperator):
         return {"run_key": planned.run_key, "as_of": planned.as_of.isoformat(), "why": planned.why}
 
 
-class TrainOperator(StepOperator):
-    """Trains a version; gives the lease back when the training can never succeed."""
+class OfTrainingOperator(StepOperator):
+    """A step of a training; gives the lease back when it can never succeed."""
+
+    model: str
+
+    def rejected(self, context: Context, call: Call, error: Rejected, store: Store) -> None:
+        """The training ends in the ledger as failed; cleared after its cure, it goes on from there."""
+        from include.lifecycle.release.decisions import end_training, record
+        from include.lifecycle.store.ledger import Ledger
+
+        ended = end_training(call.inputs.get("train", call.run_key), call.as_of, "failed", str(error))
+        record(Ledger(store, self.model), ended, actor(context))
+
+
+class TrainOperator(OfTrainingOperator):
+    """Trains a version."""
 
     ui_color = "#d9c8f0"
     template_fields: Sequence[str] = ("planned",)
@@ -71,20 +85,12 @@ class TrainOperator(StepOperator):
 
         return read_call(self.planned["run_key"], store)
 
-    def rejected(self, context: Context, call: Call, error: Rejected, store: Store) -> None:
-        """A rejected training ends in the ledger."""
-        from include.lifecycle.release.decisions import end_training, record
-        from include.lifecycle.store.ledger import Ledger
-
-        ended = end_training(call.run_key, call.as_of, "failed", str(error))
-        record(Ledger(store, self.model), ended, actor(context))
-
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """Number of trees and newest event."""
         return dict(receipt.results)
 
 
-class EvaluateOperator(StepOperator):
+class EvaluateOperator(OfTrainingOperator):
     """Compares the candidate with the champion on rows that neither had seen."""
 
     ui_color = "#fdf1cf"
@@ -144,7 +150,7 @@ class GateOperator(LifecycleOperator):
         return {"evaluate": evaluated.run_key, "verdict": verdict.model_dump(mode="json")}
 
 
-class RegisterOperator(StepOperator):
+class RegisterOperator(OfTrainingOperator):
     """Registers the version in MLflow, proposes it in the ledger, emits the candidate asset."""
 
     ui_color = "#cfe2f3"
@@ -169,6 +175,7 @@ class RegisterOperator(StepOperator):
 
     def after(self, context: Context, receipt: Receipt, store: Store) -> None:
         """Propose the version; link it; wake the release."""
+        from include.lifecycle.release.costs import run_metrics, totals_of_run
         from include.lifecycle.release.decisions import propose, record
         from include.lifecycle.release.state import Proposal
         from include.lifecycle.store.ledger import Ledger
@@ -181,7 +188,10 @@ class RegisterOperator(StepOperator):
             evaluation=inputs["evaluate"],
             metrics=found["metrics"],
         )
-        record(Ledger(store, self.model), propose(proposal, inputs["gates"]["why"]), actor(context))
+        ledger = Ledger(store, self.model)
+        record(ledger, propose(proposal, inputs["gates"]["why"]), actor(context))
+        training = totals_of_run(inputs["train"], ledger.entries())
+        RegistryHook().get_conn().set_metrics(found["run_id"], run_metrics(training))
         url = RegistryHook().url
         self.addresses[RunLink] = run_address(url, found["experiment_id"], found["run_id"])
         self.addresses[VersionLink] = version_address(url, self.model, found["version"])

@@ -17,6 +17,7 @@ from include.lifecycle.data.point_in_time import (
     read_labels,
     read_rows,
     watermark,
+    write_rows,
 )
 from include.lifecycle.data.types import arrow_schema
 from include.lifecycle.errors import Rejected
@@ -121,6 +122,15 @@ def test_rows_come_oldest_first_with_key_time_inputs_and_label(world: Project) -
     assert set(rows) == {KEY, EVENT_TIME, *world.catalog.model(MODEL).inputs, LABEL}
     assert rows[EVENT_TIME].is_monotonic_increasing
     assert rows[EVENT_TIME].max() <= midnight(9)
+
+
+def test_rows_in_a_file_are_the_rows_in_memory(world: Project, tmp_path: Path) -> None:
+    model, pins = world.catalog.model(MODEL), pin_versions(world.catalog.model(MODEL), world.store)
+    datasets, file = datasets_of(model, world.catalog), tmp_path / "rows.parquet"
+    known = {"as_of": midnight(20), "since": midnight(4)}
+    assert write_rows(model, datasets, pins, world.store, file, **known) == 15 * 60
+    expected = read_rows(model, datasets, pins, world.store, **known)
+    pd.testing.assert_frame_equal(pd.read_parquet(file), expected, check_dtype=False)
 
 
 def test_history_begins_where_it_is_asked_to(world: Project) -> None:

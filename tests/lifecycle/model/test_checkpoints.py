@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from xgboost import Booster, XGBClassifier
+from xgboost import Booster, QuantileDMatrix, XGBClassifier
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.model.checkpoints import NoCheckpoints, fit_in_segments, seed_of
-from include.lifecycle.model.packaging import FILES, write_package
+from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import Trained, train
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.spec.model import Training
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Store
@@ -81,18 +82,17 @@ def draw_table() -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, features
 
 
-ROWS, FEATURES = draw_table()
+TABLE = InMemory(*draw_table())
 
 
 def learn(training: Training, checkpoints: Any = None) -> Trained:
-    return train(training, ROWS, FEATURES, END, checkpoints)
+    return train(training, TABLE, END, checkpoints)
 
 
 def bytes_of(trained: Trained, folder: Path) -> dict[str, bytes]:
     """The files of the version's package."""
     about: dict[str, Any] = {"inputs": {"city": "string"}, "key": "trip_id", "event_time": "at"}
-    write_package(folder, trained.pipeline, b"", **about)
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {file.name: file.read_bytes() for file in write_package(folder, trained.fitted, b"", **about)}
 
 
 def stop_again_and_again(training: Training, rounds: list[int]) -> tuple[Trained, list[Notebook]]:
@@ -155,21 +155,22 @@ def test_a_training_that_is_told_to_end_goes_on_from_what_the_store_has(store: S
     assert bytes_of(resumed, tmp_path / "resumed") == bytes_of(unbroken, tmp_path / "unbroken")
 
 
-def test_the_classifier_is_in_nothing_different_after_a_stop() -> None:
+def test_the_trees_are_in_nothing_different_after_a_stop() -> None:
     training = training_of(4)
-    unbroken = learn(training).pipeline.named_steps["classify"]
-    resumed = stop_again_and_again(training, [3, 30])[0].pipeline.named_steps["classify"]
-    assert resumed.get_params() == unbroken.get_params()
-    assert resumed.get_params()["random_state"] == training.seed
-    assert resumed.get_params()["callbacks"] is None
-    assert resumed.n_classes_ == unbroken.n_classes_ == 2
-    assert resumed.n_features_in_ == unbroken.n_features_in_ == 3
-    assert resumed.classes_.tolist() == unbroken.classes_.tolist()
-    one, other = resumed.get_booster(), unbroken.get_booster()
+    unbroken = learn(training)
+    resumed = stop_again_and_again(training, [3, 30])[0]
+    assert resumed.fitted.categories == unbroken.fitted.categories
+    one, other = resumed.fitted.classifier, unbroken.fitted.classifier
     assert one.feature_types == other.feature_types == ["c", "q", "q"]
     assert one.feature_names == other.feature_names
     assert one.attributes() == other.attributes() == {}
-    assert one.num_boosted_rounds() == other.num_boosted_rounds() == resumed.n_estimators
+    assert one.num_boosted_rounds() == other.num_boosted_rounds() == resumed.trees
+
+
+def test_nothing_is_read_for_a_fit_that_is_finished() -> None:
+    kept = Notebook()
+    learn(training_of(4), kept)
+    fit_in_segments("final", training_of(4), 1, {}, lambda _: pytest.fail("a matrix was built"), kept)
 
 
 def choice_of(training: Training, rounds: list[int]) -> Booster:
@@ -196,16 +197,18 @@ def test_a_later_segment_draws_otherwise_than_the_first() -> None:
     assert len(set(seeds)) == 100
     assert seeds[1:] != [seed_of(training_of(10, seed=4), segment) for segment in range(1, 100)]
     short, whole = (learn(training_of(segment, max_trees=12)) for segment in (6, 12))
-    trees = [trained.pipeline.named_steps["classify"].get_booster() for trained in (short, whole)]
+    trees = [trained.fitted.classifier for trained in (short, whole)]
     assert trees[0][:6].get_dump() == trees[1][:6].get_dump()
     assert trees[0][6:].get_dump() != trees[1][6:].get_dump()
 
 
 def test_a_segment_is_what_xgboost_adds_to_the_one_before_with_the_segments_own_seed() -> None:
     training, kept = training_of(10, max_trees=25), Notebook()
-    matrix, label = FEATURES[["distance", "stops"]].to_numpy(), ROWS[LABEL]
+    rows, features = draw_table()
+    matrix, label = features[["distance", "stops"]].to_numpy(), rows[LABEL]
     settings = {"tree_method": "hist", "n_jobs": 1, **DRAWING}
-    fit_in_segments("final", XGBClassifier(n_estimators=25, **settings), training, matrix, label, kept)
+    parameters = XGBClassifier(**settings).get_xgb_params()
+    fit_in_segments("final", training, 25, parameters, lambda _: (QuantileDMatrix(matrix, label), None), kept)
     assert kept.segments == [("final", 0), ("final", 1), ("final", 2)]
 
     before: bytearray | None = None

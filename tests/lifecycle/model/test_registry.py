@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from include.lifecycle.errors import Transient
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.model.registry import Registered, Registry
 from include.lifecycle.steps.register import _tags
@@ -41,8 +41,7 @@ class World:
         mlflow.create_experiment(tiny.MODEL, artifact_location=f"file://{root}/artifacts")
         self.package = root / "package"
         self.package.mkdir(exist_ok=True)
-        for name in FILES:
-            project.store.fetch(trained.outputs[name], self.package / name)
+        fetch_package(trained, project.store, self.package)
         self.rows = pd.DataFrame(
             {
                 "city": ["BER", "MUC", None, "ZRH"],
@@ -148,11 +147,32 @@ def test_the_anchor_reads_back(mlflow_world: World) -> None:
     assert mlflow_world.registry.anchor(tiny.MODEL) == (7, "f" * 64)
 
 
+def test_tags_of_a_model_are_set_beside_those_that_it_has(mlflow_world: World) -> None:
+    registry = mlflow_world.registry
+    registry.set_anchor(tiny.MODEL, 3, "f" * 64)
+    for cost in ("1.00 EUR", "1.00 EUR", "12.40 EUR"):
+        registry.set_tags(tiny.MODEL, {"cost.2026-11": cost})
+    tags = mlflow.MlflowClient(mlflow_world.uri).get_registered_model(tiny.MODEL).tags
+    assert tags["cost.2026-11"] == "12.40 EUR"
+    assert registry.anchor(tiny.MODEL) == (3, "f" * 64)
+
+
+def test_metrics_that_a_run_has_already_are_not_logged_again(mlflow_world: World) -> None:
+    run_id = mlflow_world.first.run_id
+    for cost in (0.5, 0.5, 0.7):
+        mlflow_world.registry.set_metrics(run_id, {"cost": cost, "cpu_seconds": 12})
+    client = mlflow.MlflowClient(mlflow_world.uri)
+    assert client.get_run(run_id).data.metrics["cost"] == 0.7
+    history = {name: len(client.get_metric_history(run_id, name)) for name in ("cost", "cpu_seconds")}
+    assert history == {"cost": 2, "cpu_seconds": 1}
+
+
 def test_a_model_that_was_never_registered_has_neither_aliases_nor_anchor(mlflow_world: World) -> None:
     registry = mlflow_world.registry
     assert registry.anchor("unknown") is None
     registry.set_aliases("unknown", {"champion": None})
     registry.set_anchor("unknown", 0, "f" * 64)
+    registry.set_tags("unknown", {"cost.2026-11": "1.00 EUR"})
     assert registry.anchor("unknown") is None
 
 

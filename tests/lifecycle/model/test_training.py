@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OrdinalEncoder
 from xgboost import XGBClassifier
 
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL, pin_versions, read_rows
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.features import compute_features, input_types, load_feature_code
-from include.lifecycle.model.packaging import write_package
-from include.lifecycle.model.training import Spans, build_pipeline, train
+from include.lifecycle.model.training import Spans, Trained, train
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.model import Training
 from include.lifecycle.steps.train import datasets_of
@@ -40,6 +41,10 @@ def training(world: Project) -> Training:
     return world.catalog.model(MODEL).training
 
 
+def learn(training: Training, rows: pd.DataFrame, features: pd.DataFrame) -> Trained:
+    return train(training, InMemory(rows, features), END)
+
+
 durations = st.integers(1, 10**6).map(lambda number: timedelta(seconds=number))
 
 
@@ -55,7 +60,7 @@ def test_the_gate_is_the_newest_span_and_nothing_else(
     training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
     rows, features = table
-    gate = train(training, rows, features, END).gate
+    gate = learn(training, rows, features).gate
     newest = rows[rows[EVENT_TIME] >= END - training.gate]
     pd.testing.assert_frame_equal(
         gate[[KEY, EVENT_TIME, LABEL]], newest[[KEY, EVENT_TIME, LABEL]].reset_index(drop=True)
@@ -67,13 +72,13 @@ def test_gate_scores_come_from_a_fit_that_never_saw_the_gate(
 ) -> None:
     """Flipped gate labels change no gate score, but they change the version itself."""
     rows, features = table
-    honest = train(training, rows, features, END)
+    honest = learn(training, rows, features)
     in_gate = rows[EVENT_TIME] >= END - training.gate
-    flipped = train(training, rows.assign(_label=rows[LABEL].where(~in_gate, 1 - rows[LABEL])), features, END)
+    flipped = learn(training, rows.assign(_label=rows[LABEL].where(~in_gate, 1 - rows[LABEL])), features)
     assert flipped.trees == honest.trees
     np.testing.assert_array_equal(flipped.gate["score"], honest.gate["score"])
     assert (flipped.gate[LABEL] == 1 - honest.gate[LABEL]).all()
-    final = [trained.pipeline.predict_proba(features)[:, 1] for trained in (honest, flipped)]
+    final = [trained.fitted.predict(features) for trained in (honest, flipped)]
     assert np.abs(final[0] - final[1]).max() > 0.05
 
 
@@ -85,19 +90,16 @@ def test_the_number_of_trees_is_chosen_before_the_gate_and_after_the_fit(
     spans = Spans.before(END, training)
     in_stop = (rows[EVENT_TIME] >= spans.stop_from) & (rows[EVENT_TIME] < spans.gate_from)
     senseless = rows.assign(_label=rows[LABEL].where(~in_stop, 1 - rows[LABEL]))
-    assert train(training, senseless, features, END).trees == training.min_trees
-    assert train(training, rows, features, END).trees > training.min_trees
+    assert learn(training, senseless, features).trees == training.min_trees
+    assert learn(training, rows, features).trees > training.min_trees
 
 
 def test_the_same_training_gives_the_same_trees(
     training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
     rows, features = table
-    first, second = (train(training, rows, features, END) for _ in range(2))
-    raw = [
-        trained.pipeline.named_steps["classify"].get_booster().save_raw("ubj") for trained in (first, second)
-    ]
-    assert raw[0] == raw[1]
+    first, second = (learn(training, rows, features) for _ in range(2))
+    assert first.fitted.classifier.save_raw("ubj") == second.fitted.classifier.save_raw("ubj")
 
 
 def test_a_training_of_one_segment_is_what_xgboost_itself_fits(
@@ -113,7 +115,8 @@ def test_a_training_of_one_segment_is_what_xgboost_itself_fits(
     fit, gate = rows[EVENT_TIME] < spans.stop_from, rows[EVENT_TIME] >= spans.gate_from
 
     def plain(count: int, **others: int) -> tuple[ColumnTransformer, XGBClassifier]:
-        encoder = build_pipeline(training, features, 1).named_steps["encode"]
+        codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+        encoder = ColumnTransformer([("categories", codes, ["city"])], remainder="passthrough")
         kinds = ["c"] + ["q"] * (features.shape[1] - 1)
         settings = {"random_state": training.seed, **training.parameters, **others}
         return encoder, XGBClassifier(
@@ -136,24 +139,21 @@ def test_a_training_of_one_segment_is_what_xgboost_itself_fits(
     encoder, final = plain(trees)
     final.fit(encoder.fit_transform(features), label)
 
-    trained = train(training, rows, features, END)
+    trained = learn(training, rows, features)
     assert trained.trees == trees > training.min_trees
     np.testing.assert_array_equal(trained.gate["score"], score.astype(float))
-    write_package(tmp_path, trained.pipeline, b"", inputs={}, key="trip_id", event_time="at")
+    trained.fitted.classifier.save_model(tmp_path / "ours.ubj")
     final.get_booster().save_model(tmp_path / "plain.ubj")
-    assert (tmp_path / "booster.ubj").read_bytes() == (tmp_path / "plain.ubj").read_bytes()
-    classifier = trained.pipeline.named_steps["classify"]
-    assert classifier.get_params() == final.get_params()
-    assert vars(classifier).keys() == vars(final).keys()
+    assert (tmp_path / "ours.ubj").read_bytes() == (tmp_path / "plain.ubj").read_bytes()
 
 
 def test_the_version_is_learned_from_the_gate_too(
     training: Training, table: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
     rows, features = table
-    trained = train(training, rows, features, END)
+    trained = learn(training, rows, features)
     in_gate = (rows[EVENT_TIME] >= END - training.gate).to_numpy()
-    final = trained.pipeline.predict_proba(features)[:, 1]
+    final = trained.fitted.predict(features)
     assert not np.array_equal(final[in_gate], trained.gate["score"].to_numpy())
 
 
@@ -164,7 +164,7 @@ def test_a_span_without_rows_is_rejected_by_name(
     rows, features = table
     gone = (rows[EVENT_TIME] >= midnight(days[0])) & (rows[EVENT_TIME] < midnight(days[1]))
     with pytest.raises(Rejected, match=f"the {span} span has no rows"):
-        train(training, rows[~gone], features[~gone], END)
+        learn(training, rows[~gone], features[~gone])
 
 
 def test_labels_that_are_all_equal_are_rejected(
@@ -172,4 +172,13 @@ def test_labels_that_are_all_equal_are_rejected(
 ) -> None:
     rows, features = table
     with pytest.raises(Rejected, match="every label of the fit span is 1"):
-        train(training, rows.assign(_label=1.0), features, END)
+        learn(training, rows.assign(_label=1.0), features)
+
+
+@pytest.mark.parametrize("name", ["n_estimators", "early_stopping_rounds", "missing"])
+def test_a_parameter_that_training_itself_has_is_refused(
+    training: Training, table: tuple[pd.DataFrame, pd.DataFrame], name: str
+) -> None:
+    training = training.model_copy(update={"parameters": {name: 3}})
+    with pytest.raises(Rejected, match=f"training.parameters: {name} cannot be set here"):
+        learn(training, *table)

@@ -33,8 +33,7 @@ with joined("a" * 64, Store(sys.argv[1]), 3) as workers:
         "nothing": workers.broadcast(None),
         "total": workers.total(rank, 10, 0.5),
         "rows": workers.gather(table).to_dict("list"),
-        "texts": sorted(map(str, workers.vocabulary(table)["city"].unique())),
-        "columns": list(workers.vocabulary(table)),
+        "categories": workers.categories({"city": sorted(filter(None, cities)), "stops": None}),
     }
 print(json.dumps(found))
 """
@@ -71,15 +70,15 @@ def test_numbers_and_rows_of_all_are_known_to_all_in_order_of_rank(known: list[d
 
 
 def test_a_text_that_one_worker_has_is_known_to_all(known: list[dict[str, Any]]) -> None:
-    assert [worker["texts"] for worker in known] == [["BER", "MUC", "None", "OSL"]] * 3
-    assert [worker["columns"] for worker in known] == [["city", "stops"]] * 3
+    assert [worker["categories"] for worker in known] == [{"city": ["BER", "MUC", "OSL"], "stops": None}] * 3
+    assert [list(worker["categories"]) for worker in known] == [["city", "stops"]] * 3
 
 
 def test_who_is_alone_asks_nobody() -> None:
     alone, rows = Communicator(), pd.DataFrame({"city": ["BER"]})
     assert alone.leads
     assert alone.gather(rows) is rows
-    assert alone.vocabulary(rows) is rows
+    assert alone.categories({"city": ["BER"], "stops": None}) == {"city": ["BER"], "stops": None}
     assert alone.broadcast(b"state") == b"state"
     assert alone.total(1, 2.5) == [1, 2.5]
 

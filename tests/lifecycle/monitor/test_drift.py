@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.monitor.drift import Reference, describe, stability
 from tests.lifecycle.tiny import Project
 
@@ -31,8 +33,13 @@ def _days(count: int, days: int = 30) -> pd.Series:
     return pd.Series(pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(hours, unit="h"))
 
 
+def _table(features: pd.DataFrame, moments: pd.Series) -> InMemory:
+    rows = pd.DataFrame({KEY: features.index.astype(str), EVENT_TIME: moments, LABEL: 1.0})
+    return InMemory(rows, features)
+
+
 def _references(features: pd.DataFrame) -> dict[str, Reference]:
-    return describe(features, _days(len(features)), timedelta(days=7))
+    return describe(_table(features, _days(len(features))), timedelta(days=7))
 
 
 def test_the_training_itself_shows_no_drift() -> None:
@@ -85,7 +92,7 @@ def test_usual_is_the_largest_index_of_any_block_against_the_rest_of_the_trainin
     days = _days(len(features), days=28)
     week = ((days - days.min()) // timedelta(days=7)).to_numpy()
     features.loc[week == 2, "rain"] += 5
-    references = describe(features, days, timedelta(days=7))
+    references = describe(_table(features, days), timedelta(days=7))
 
     edges = references["rain"].edges
     assert edges is not None

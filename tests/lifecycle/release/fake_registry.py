@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 
 class FakeRegistry:
-    """Remembers aliases and anchor, and counts what is written."""
+    """Remembers aliases, tags and anchor, and counts what is written."""
 
     def __init__(self) -> None:
         self.aliases: dict[str, str] = {}
         self.anchored: tuple[int, str] | None = None
+        self.tags: dict[str, str] = {}
         self.writes = 0
 
     def set_aliases(self, model: str, aliases: Mapping[str, str | None]) -> None:
@@ -22,6 +23,11 @@ class FakeRegistry:
     def anchor(self, model: str) -> tuple[int, str] | None:
         """The entry that was anchored last."""
         return self.anchored
+
+    def set_tags(self, model: str, tags: Mapping[str, str]) -> None:
+        """Remember tags beside those that there are."""
+        self.writes += not tags.items() <= self.tags.items()
+        self.tags |= tags
 
     def set_anchor(self, model: str, seq: int, digest: str) -> None:
         """Remember an entry."""

@@ -3,16 +3,18 @@ from typing import cast
 import pytest
 
 from include.lifecycle.errors import Tampered
-from include.lifecycle.model.packaging import FILES
 from include.lifecycle.model.registry import Registry
+from include.lifecycle.release.billing import use
 from include.lifecycle.release.decisions import propose, record, settle
 from include.lifecycle.release.document import ReleaseDocument, read_release, release_path, write_release
 from include.lifecycle.release.reconcile import reconcile
 from include.lifecycle.release.state import ModelState
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt
+from include.lifecycle.store.usage import Attempt, Usage
 from tests.lifecycle import tiny
 from tests.lifecycle.release.fake_registry import FakeRegistry
+from tests.lifecycle.release.test_costs import PRICES
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 
 
@@ -46,7 +48,21 @@ def test_registry_and_document_follow_the_fold(
         "2",
         midnight(22),
     )
-    assert document.champion.package == {name: trained.outputs[name] for name in FILES}
+    package = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+    assert document.champion.package == {name: trained.outputs[name] for name in package}
+
+
+def test_the_registered_model_shows_what_each_month_cost(
+    world: Project, trained: Receipt, registry: FakeRegistry
+) -> None:
+    tiny.crown(world, trained, "1")
+    for number in range(2):
+        attempt = Attempt(id=str(number), where="process", usage=Usage(cpu_seconds=3600 * 62))
+        record(world.ledger, use(attempt, trained.call, PRICES), ACTOR)
+        _reconcile(world, registry)
+        (month,) = world.state().usage
+        assert registry.tags[f"cost.{month}"] == f"{2.48 * (number + 1):.2f} EUR"
+        assert registry.tags[f"cpu_hours.{month}"] == f"{62 * (number + 1)}.00"
 
 
 def test_running_it_twice_changes_nothing(world: Project, trained: Receipt, registry: FakeRegistry) -> None:

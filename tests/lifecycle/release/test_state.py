@@ -9,8 +9,9 @@ from include.lifecycle.release.state import ModelState, fold
 from include.lifecycle.store.ledger import Entry
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
-EVENTS = ["training", "failed", "proposed", "promoted", "rejected", "superseded", "window", "retrain"]
+EVENTS = ["training", "failed", "proposed", "promoted", "rejected", "superseded", "window", "retrain", "used"]
 KEYS = ["run_key", "fingerprint", "drift", "expires", "version", "evaluation", "bad", "as_of", "metrics"]
+KEYS += ["attempt", "usage", "cost", "currency"]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -32,6 +33,9 @@ plausible = st.sampled_from(
         False,
         7,
         None,
+        {"cpu_seconds": 1.5},
+        {"cpu_seconds": 1e308},
+        10**400,
     ]
 )
 entries_of_any_kind = st.lists(

@@ -1,10 +1,11 @@
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.compute import Compute
-from include.lifecycle.spec.model import Training
-from include.lifecycle.spec.profile import Kubernetes, open_profile
+from include.lifecycle.spec.model import ModelSpec, Training
+from include.lifecycle.spec.profile import Kubernetes, on_threads, open_profile
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project
 
@@ -33,6 +34,18 @@ def test_a_pod_is_told_its_limits_by_its_environment(
     assert (open_profile().threads, open_profile().memory) == (6, 8 << 30)
 
 
+def test_a_block_has_the_threads_that_it_names_whatever_the_environment_says(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERENNIAL_THREADS", "6")
+    with on_threads(2):
+        assert (open_profile().threads, open_profile().memory) == (2, 1 << 30)
+        with on_threads(3):
+            assert open_profile().threads == 3
+        assert open_profile().threads == 2
+    assert open_profile().threads == 6
+
+
 def test_the_profile_says_whether_steps_run_as_pods(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,6 +53,21 @@ def test_the_profile_says_whether_steps_run_as_pods(
     (project.specs / "profiles/cluster.yaml").write_text("kubernetes: {namespace: ml}\n")
     monkeypatch.setenv("PERENNIAL_PROFILE", "cluster")
     assert open_profile().kubernetes == Kubernetes(namespace="ml")
+
+
+@pytest.mark.parametrize(
+    ("prices", "error"),
+    [
+        ("{currency: euro, cpu_hour: 1, memory_gib_hour: 1, gpu_hour: 1}", "prices.currency"),
+        ("{currency: EUR, cpu_hour: -1, memory_gib_hour: 1, gpu_hour: 1}", "prices.cpu_hour"),
+        ("{currency: EUR, cpu_hour: 1, memory_gib_hour: .inf, gpu_hour: 1}", "prices.memory_gib_hour"),
+        ("{currency: EUR, cpu_hour: 1, memory_gib_hour: 1}", "prices.gpu_hour"),
+    ],
+)
+def test_prices_are_all_given_and_none_is_negative(project: Project, prices: str, error: str) -> None:
+    (project.specs / "profiles/local.yaml").write_text(f"prices: {prices}\n")
+    with pytest.raises(SpecError, match=error):
+        open_profile()
 
 
 def test_an_image_that_the_profile_does_not_have_is_named_with_those_it_has() -> None:
@@ -65,3 +93,20 @@ def test_only_a_training_is_done_by_several_workers(project: Project) -> None:
     project.edit("models/late.yaml", "{train: {workers: 3}}", "{evaluate: {workers: 2}}")
     with pytest.raises(SpecError, match=r"late\.yaml.*evaluate\.workers: only `train` is done by several"):
         project.catalog.model(tiny.MODEL)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("external_memory: true", "take out external_memory, or workers"),
+        ("estimator: sklearn.linear_model.LogisticRegression", "learns on one machine's CPU; remove workers"),
+    ],
+)
+def test_workers_share_what_xgboost_learns_in_memory(key: str, said: str) -> None:
+    training: dict[str, object] = yaml.safe_load(key)
+    about = {"name": "late", "description": "Late?", "rows": "trips", "inputs": ["city"]}
+    label = {"column": "delay", "at_least": 1}
+    with pytest.raises(ValidationError, match=said):
+        ModelSpec.model_validate(
+            {**about, "label": label, "training": training, "compute": {"train": {"workers": 2}}}
+        )

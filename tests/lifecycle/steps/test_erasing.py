@@ -16,7 +16,7 @@ from include.lifecycle.data.maintenance import maintain
 from include.lifecycle.data.privacy.pseudonyms import keys_of
 from include.lifecycle.data.publishing import published_table, quarantine_table
 from include.lifecycle.errors import LifecycleError, Rejected
-from include.lifecycle.model.packaging import FILES
+from include.lifecycle.model.packaging import fetch_package, package_of
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.spec.catalog import open_catalog
@@ -186,8 +186,7 @@ def test_her_rows_leave_the_gate_of_a_training_whose_receipt_stays_valid(riders:
     after = pd.read_parquet(store.fetch(rest.outputs["gate"], riders.project.root / "gate.parquet"))
     assert len(after) < len(before)
     assert set(before["_key"]) - set(after["_key"]) <= set(_her_trips())
-    for name in FILES:
-        assert rest.outputs[name] == whole.outputs[name]
+    assert package_of(rest.outputs) == package_of(whole.outputs)
 
 
 def test_exactly_the_versions_whose_data_held_her_are_marked(riders: World) -> None:
@@ -219,8 +218,7 @@ def _register(registry: Registry, riders: World, run_key: str, scratch: Path) ->
     trained = read_receipt(run_key, riders.project.store)
     package = scratch / run_key[:8]
     package.mkdir()
-    for name in FILES:
-        riders.project.store.fetch(trained.outputs[name], package / name)
+    fetch_package(trained, riders.project.store, package)
     example = pd.DataFrame(
         {"city": ["BER"], "distance": [1.0], "stops": [1.0], "express": [1.0], "rain": [0.0]}
     ).assign(at=pd.to_datetime(["2024-02-01"]))

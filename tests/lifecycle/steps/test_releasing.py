@@ -1,6 +1,7 @@
 import pytest
 
 from include.lifecycle.errors import Rejected, Tampered
+from include.lifecycle.release.costs import USED
 from include.lifecycle.release.state import Proposal
 from include.lifecycle.steps.releasing import judge_newest, judge_proposal, smoke_test
 from include.lifecycle.store.objects import object_path
@@ -31,6 +32,12 @@ def test_a_good_first_version_becomes_champion(world: Project, trained: Receipt)
     assert _judge(world) is None
 
 
+def test_an_evaluation_that_the_release_makes_is_billed(world: Project, trained: Receipt) -> None:
+    tiny.propose_version(world, trained, "1")
+    _judge(world)
+    assert [entry.data["step"] for entry in world.ledger.entries() if entry.event == USED] == ["evaluate"]
+
+
 def test_a_version_that_fails_its_gates_leaves_the_champion_in_place(
     world: Project, trained: Receipt
 ) -> None:
@@ -57,7 +64,7 @@ def test_an_old_proposal_is_refused_before_anything_is_computed_for_it(
 ) -> None:
     tiny.crown(world, trained, "1")
     missing = Proposal(version="2", run_key="0" * 64, as_of=midnight(20), evaluation="e")
-    verdict = judge_proposal(world.catalog.model(MODEL), missing, world.state(), world.store)
+    verdict = judge_proposal(world.catalog.model(MODEL), missing, world.state(), world.store, ACTOR)
     assert not verdict.passed
     assert "not newer than the champion" in verdict.why
 

@@ -96,7 +96,8 @@ def newest(world: Project, call: Call, fit: str) -> int:
 
 
 def without_times(receipt: Receipt) -> Receipt:
-    return receipt.model_copy(update={"started": midnight(1), "ended": midnight(1)})
+    """All that a receipt says, but when, where and with how much it was done."""
+    return receipt.model_copy(update={"started": midnight(1), "ended": midnight(1), "attempt": None})
 
 
 def unbroken(world: Project, call: Call) -> Receipt:
@@ -166,6 +167,22 @@ def test_sigterm_outside_the_fits_ends_the_process_at_once_and_leaves_nothing(
     )
     assert find_receipt(call.run_key, world.store) is None
     assert list(scratch.iterdir()) == []
+
+
+def test_sigterm_ends_the_fit_of_an_estimator_without_checkpoints_at_once(
+    world: Project, tmp_path: Path, start: Start
+) -> None:
+    reached, forest = tmp_path / "reached", "{n_estimators: 100000, max_depth: 8}"
+    tiny.learn_by(world, "sklearn.ensemble.RandomForestClassifier", forest)
+    (world.specs / "models/late.py").write_bytes(
+        tiny.FEATURES + b"\nimport os, pathlib\npathlib.Path(os.environ['REACHED']).touch()\n"
+    )
+    process = start(plan(world), REACHED=str(reached))
+    wait_until(reached.exists, process)
+    time.sleep(1)
+    before = time.monotonic()
+    assert end(process, signal.SIGTERM)[0] == 75
+    assert time.monotonic() - before < 20
 
 
 def test_whoever_calls_the_library_keeps_their_own_sigterm(world: Project) -> None:

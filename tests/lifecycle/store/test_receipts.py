@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.lifecycle.errors import Tampered
+from include.lifecycle.spec.value import canonical_json, sha256
 from include.lifecycle.store.objects import Output, Store, object_path
 from include.lifecycle.store.receipts import (
     Call,
@@ -32,6 +33,13 @@ def test_a_receipt_reads_back_as_it_was_written(store: Store) -> None:
     written = write_receipt(_receipt(store, b"one", b"two"), store)
     assert read_receipt(CALL.run_key, store) == written
     assert find_receipt(CALL.run_key, store) == written
+
+
+def test_a_receipt_that_was_written_before_attempts_were_recorded_is_still_valid(store: Store) -> None:
+    body = _receipt(store, b"one").model_dump(mode="json", exclude={"attempt"})
+    content = canonical_json({"receipt": body, "sha256": sha256(canonical_json(body))})
+    store.put_if_absent(receipt_path(CALL.run_key), content)
+    assert read_receipt(CALL.run_key, store).attempt is None
 
 
 def test_without_a_receipt_the_step_was_not_done(store: Store) -> None:

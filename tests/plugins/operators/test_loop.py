@@ -122,6 +122,24 @@ def test_a_training_that_can_never_succeed_fails_without_a_retry_and_gives_the_l
     assert world.state().trainings[0].outcome == "failed"
 
 
+def test_an_evaluation_that_cannot_succeed_gives_the_lease_back_and_goes_on_once_cured(
+    world: Project, mlflow_connection: str
+) -> None:
+    context = day_of(22)
+    trained = TrainOperator(task_id="train", model=MODEL, planned=_plan(context)).execute(context)
+    evaluate = EvaluateOperator(task_id="evaluate", model=MODEL, trained=trained)
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr("include.lifecycle.steps.running.code_hash", lambda step: "an older image")
+        with pytest.raises(AirflowFailException, match="this code is not the code of the call"):
+            evaluate.execute(context)
+    assert world.state().lease is None
+    assert world.state().trainings[0].outcome == "failed"
+
+    gated = GateOperator(task_id="gates", model=MODEL, evaluated=evaluate.execute(context)).execute(context)
+    RegisterOperator(task_id="register", model=MODEL, gated=gated).execute(context)
+    assert [item.run_key for item in world.state().undecided] == [trained["run_key"]]
+
+
 def test_while_a_training_is_in_flight_the_night_skips_and_a_person_waits(world: Project) -> None:
     _plan(day_of(2, run_id="first"))
     with pytest.raises(AirflowSkipException, match=r"late.train/first is in flight"):

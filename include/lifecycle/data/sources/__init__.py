@@ -13,15 +13,16 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from include.lifecycle.data.partitions import Partition
-from include.lifecycle.data.sources.files import Files, landing_folder
+from include.lifecycle.data.sources.files import Files, landing_place
 from include.lifecycle.data.sources.http import Http
 from include.lifecycle.data.sources.object_store import ObjectStore
 from include.lifecycle.data.sources.sql import Sql
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
+from include.lifecycle.spec.source import FilesSource
 from include.lifecycle.store.connections import Connections
 
-__all__ = ["Source", "landing_folder", "module_hash", "open_source"]
+__all__ = ["Source", "landing_place", "module_hash", "open_source"]
 
 _SOURCES: dict[str, type[Source]] = {"files": Files, "object_store": ObjectStore, "sql": Sql, "http": Http}
 
@@ -51,6 +52,8 @@ def open_source(spec: DatasetSpec, partition: Partition, connections: Connection
     the spec names as its type."""
     zone = ZoneInfo("UTC" if spec.partition == "hour" else spec.timezone)
     local = Partition(partition.start.astimezone(zone), partition.end.astimezone(zone), partition.name)
+    if isinstance(spec.source, FilesSource) and "://" in landing_place():
+        spec = spec.model_copy(update={"source": spec.source.in_bucket(landing_place())})
     kind = _SOURCES.get(spec.source.type) or _module(spec).Source
     return kind(spec, local, connections)
 

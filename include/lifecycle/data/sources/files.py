@@ -20,9 +20,10 @@ from include.lifecycle.store.connections import Connections
 from include.lifecycle.store.objects import home_folder
 
 
-def landing_folder() -> Path:
-    """Where relative source paths start: PERENNIAL_LANDING, or `landing` in PERENNIAL_HOME."""
-    return Path(os.environ.get("PERENNIAL_LANDING") or home_folder() / "landing")
+def landing_place() -> str:
+    """Where relative source paths start: PERENNIAL_LANDING, a folder or the URI of a bucket, or `landing`
+    in PERENNIAL_HOME."""
+    return os.environ.get("PERENNIAL_LANDING") or str(home_folder() / "landing")
 
 
 class Files:
@@ -35,13 +36,13 @@ class Files:
     def files(self) -> list[Path]:
         """The partition's files; raises Rejected when there is none."""
         wanted = self._source.path.format(partition=self._partition.start)
-        pattern = os.path.join(glob.escape(str(landing_folder())), wanted)  # noqa: PTH118
+        pattern = os.path.join(glob.escape(landing_place()), wanted)  # noqa: PTH118
         files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
         if glob.has_magic(wanted):
             files = [file for file in files if not file.is_dir()]
         if not files:
             raise Rejected(
-                f"no file {landing_folder() / wanted}: the partition {self._partition.name} has not "
+                f"no file {Path(landing_place()) / wanted}: the partition {self._partition.name} has not "
                 "arrived; put the file there, then clear this task"
             )
         return files

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -21,6 +19,7 @@ from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.source import CursorPages, HttpSource, LinkPages, OffsetPages
 from include.lifecycle.store.connections import Connection, Connections
+from include.lifecycle.store.scratch import scratch_folder
 
 _NO_LIMIT = ByteSize(1 << 62)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -46,8 +45,8 @@ class Http:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows of all pages, in their order."""
-        with tempfile.TemporaryDirectory(prefix="pages-") as folder:
-            file = Path(folder) / "rows.jsonl"
+        with scratch_folder("pages") as folder:
+            file = folder / "rows.jsonl"
             with file.open("wb") as copy:
                 for rows in self._pages():
                     # Within a JSON value a line break is never more than a blank.

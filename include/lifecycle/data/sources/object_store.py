@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.source import ObjectStoreSource
 from include.lifecycle.store.connections import Connection, Connections
 from include.lifecycle.store.objects import is_full
+from include.lifecycle.store.scratch import scratch_folder
 
 _MAGIC = re.compile(r"[*?]")
 
@@ -56,8 +56,8 @@ class ObjectStore:
         for item in self._objects():
             origin = f"{self._root}/{item['path']}"
             refuse_large(item["size"], origin, self._source.max_size)
-            with tempfile.TemporaryDirectory(prefix="object-") as folder:
-                file = Path(folder) / PurePosixPath(item["path"]).name
+            with scratch_folder("object") as folder:
+                file = folder / PurePosixPath(item["path"]).name
                 self._download(item["path"], file)
                 yield from read_file(file, origin, self._source.format, self._source.max_size)
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ByteSize
 
-from include.lifecycle.data.sources import landing_folder
+from include.lifecycle.data.sources import landing_place
 from include.lifecycle.data.sources.json_rows import json_batches
 from include.lifecycle.errors import Rejected
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -48,7 +48,7 @@ def fingerprint(spec: DatasetSpec, partition: str = "2024-01-01") -> str | None:
 def test_a_partitions_file_is_found_below_the_landing_folder(project: Project) -> None:
     tiny.deliver(project, tiny.sky(1), "sky", "2024-01-01")
     tiny.deliver(project, tiny.sky(2), "sky", "2024-01-02")
-    assert landing_folder() == project.landing
+    assert landing_place() == str(project.landing)
     found = rows_of(files())
     assert len(found) == len(tiny.sky(1))
     assert {str(row["at"])[:10] for row in found} == {"2024-01-01"}
@@ -77,6 +77,16 @@ def test_a_landing_folder_with_odd_characters_is_no_glob(
     assert rows_of(files()) == [ROW]
     for kind in ("parquet", "jsonl"):
         assert rows_of(files(f"sky/{{partition:%Y-%m-%d}}.{kind}", format=kind)) == [{"city": "BER"}]
+
+
+def test_where_files_land_in_a_bucket_the_same_yaml_reads_them_there(
+    put: Put, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = put("2024-01-01.csv", TEXT)
+    monkeypatch.setenv("PERENNIAL_LANDING", file.parents[1].as_uri())
+    assert rows_of(files()) == [ROW]
+    with pytest.raises(Rejected, match=r"no object file://.*2024-01-02\.csv.*has not arrived"):
+        rows_of(files(), partition="2024-01-02")
 
 
 def test_a_file_of_a_local_day_bears_the_days_local_name(put: Put) -> None:

@@ -1,0 +1,52 @@
+"""What does this process use from now on?"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from include.lifecycle.store.usage import Attempt, Usage
+
+
+class Meter:
+    """Counts from its making on."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.monotonic(), _cpu_seconds()
+
+    @property
+    def seconds(self) -> float:
+        """Since the meter was made."""
+        return time.monotonic() - self._began
+
+    def attempt(self, gpu_seconds: float = 0) -> Attempt:
+        """This process as an attempt, so far.
+
+        CPU-seconds are those of the process and of its children that have ended. Memory counts for the whole
+        time as the process's peak (resident set), which is that of its life: it is meant for a process
+        that runs one step.
+        """
+        seconds = self.seconds
+        peak_gib = _peak_kib() / (1 << 20)
+        usage = Usage(
+            seconds=round(seconds, 3),
+            cpu_seconds=round(_cpu_seconds() - self._cpu, 3),
+            memory_gib_seconds=round(peak_gib * seconds, 3),
+            gpu_seconds=round(gpu_seconds, 3),
+        )
+        if pod := os.environ.get("PERENNIAL_POD_UID"):
+            return Attempt(id=pod, where=f"pod {socket.gethostname()}", usage=usage)
+        return Attempt(id=uuid4().hex, where="process", usage=usage)
+
+
+def _peak_kib() -> int:
+    """Not getrusage's: that one a process inherits from the one that started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])

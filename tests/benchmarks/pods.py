@@ -1,0 +1,113 @@
+"""What does it cost to run a step as a pod?
+
+`python -m tests.benchmarks pods` needs a cluster (KUBECONFIG), a builder of images (PERENNIAL_BUILD_IMAGE)
+and S3 for both (AWS_ENDPOINT_URL, PERENNIAL_S3_POD_ENDPOINT). A training that keeps a checkpoint after
+each tree shows when its first tree is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+os.environ.setdefault("AIRFLOW_HOME", mkdtemp(prefix="airflow-of-benchmarks-"))  # before any import of it
+
+from include.lifecycle.spec.compute import Compute
+from include.lifecycle.steps import train
+from include.lifecycle.steps.running import run_step
+from include.lifecycle.store.objects import Store
+from include.lifecycle.store.receipts import Call, receipt_path, write_call
+from tests.benchmarks.figures import Figure, at_most, plain
+from tests.docker.cluster import built_image, deployed
+from tests.docker.deferral import Task, run_to_end
+from tests.docker.pods import Pods, running_pods
+from tests.lifecycle.tiny import MODEL, midnight
+
+ROUNDS = 5
+MAX_FIRST_TREE, MAX_OURS, MAX_AGAIN = 10.0, 3.0, 0.5
+
+
+def run() -> list[Figure]:
+    """Run trainings one after the other as a pod, then in this process, then again."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        with (
+            deployed("perennial-benchmark", root / "manifests") as cluster,
+            running_pods(cluster, built_image(), os.environ["PERENNIAL_S3_POD_ENDPOINT"], root) as pods,
+        ):
+            _use_profile(pods)
+            rounds = [_Round(pods, _training(pods, seed)) for seed in range(ROUNDS + 1)][1:]
+    first, ours, added, again = (
+        statistics.median(getattr(each, name) for each in rounds)
+        for name in ("first_tree", "ours", "added", "again")
+    )
+    return [
+        at_most("pod created to first tree, image present (s)", MAX_FIRST_TREE, first, ".1f"),
+        at_most("of that from the container's start (s)", MAX_OURS, ours, ".1f"),
+        plain("a step as a pod, beyond the same call in process (s)", f"{added:.1f}"),
+        at_most("a step whose receipt is there, run again (s)", MAX_AGAIN, again, ".2f"),
+    ]
+
+
+class _Round:
+    """The seconds of one training."""
+
+    def __init__(self, pods: Pods, call: Call) -> None:
+        store = pods.project.store
+        trees: list[float] = []
+        watch = threading.Thread(target=_await_checkpoint, args=(call.run_key, store, trees))
+        watch.start()
+        began = time.monotonic()
+        run_to_end(lambda: _operator(call), Task("train"))
+        as_pod = time.monotonic() - began
+        watch.join()
+        (pod,) = pods.of(call)
+        state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+        self.first_tree = trees[0] - _seconds(pod["metadata"]["creationTimestamp"])
+        self.ours = trees[0] - _seconds(state["startedAt"])
+        store.remove(receipt_path(call.run_key))
+        began = time.monotonic()
+        run_step(call, store)
+        self.added = as_pod - (time.monotonic() - began)
+        began = time.monotonic()
+        run_step(call, store)
+        self.again = time.monotonic() - began
+
+
+def _await_checkpoint(run_key: str, store: Store, seen: list[float]) -> None:
+    while not store.list(f"checkpoints/{run_key}"):
+        time.sleep(0.02)
+    seen.append(time.time())
+
+
+def _use_profile(pods: Pods) -> None:
+    where = {"namespace": pods.cluster.namespace, "images": {"trainer": pods.image}}
+    (pods.project.specs / "profiles/pods.yaml").write_text(json.dumps({"kubernetes": where}))
+    os.environ["PERENNIAL_PROFILE"] = "pods"
+    os.environ["AIRFLOW_CONN_KUBERNETES_DEFAULT"] = '{"conn_type": "kubernetes"}'
+    os.environ["AIRFLOW_CONN_PERENNIAL_STORE"] = '{"conn_type": "generic"}'
+    pods.project.edit("models/late.yaml", "  seed: 3", "  segment: 1\n  checkpoint: 0s\n  seed: 3")
+
+
+def _training(pods: Pods, seed: int) -> Call:
+    project = pods.project
+    call = train.plan(project.catalog.model(MODEL), project.catalog, midnight(22), project.store)
+    call = call.model_copy(update={"seed": seed})
+    write_call(call, project.store)
+    return call
+
+
+def _operator(call: Call) -> object:
+    from mlops.operators.pod import StepPodOperator
+
+    return StepPodOperator(task_id="train", run_key=call.run_key, compute=Compute(cpu=1, deadline="10m"))
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
