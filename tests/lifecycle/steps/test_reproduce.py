@@ -80,6 +80,14 @@ def test_it_takes_as_many_threads_as_it_was_trained_on_unless_told_otherwise(
         ask(world, threads=0)
 
 
+def test_what_several_workers_trained_is_trained_by_as_many_again(world: Project) -> None:
+    world.edit("models/late.yaml", "training:", "compute: {train: {workers: 2}}\ntraining:")
+    tiny.propose_version(world, tiny.train_as_of(world, midnight(22)), "3")
+    call = ask(world)
+    assert call.inputs["workers"] == 2
+    assert str(reproduce(world, call)).startswith("late version 3 is identical")
+
+
 def test_a_version_is_asked_for_by_its_number_or_as_the_champion(world: Project, trained: Receipt) -> None:
     with pytest.raises(Rejected, match="late has no champion: say which version"):
         ask(world, None)
