@@ -17,6 +17,23 @@ os.environ.setdefault("AIRFLOW__CORE__PLUGINS_FOLDER", str(Path(__file__).resolv
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 
+_SYSTEMS = ("docker", "system")
+"""Tests that start whole systems: one of these at a time is enough for a machine."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All systems, which take longest, are the work of the first process; of the rest each file is of one."""
+
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).parts[0]
+
+    items.sort(key=lambda item: folder(item) not in _SYSTEMS)
+    for item in items:
+        group = "systems" if folder(item) in _SYSTEMS else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
     """With PERENNIAL_NO_SKIP, as in continuous integration, nothing may be skipped unseen."""

@@ -21,8 +21,9 @@ def main(names: list[str]) -> int:
     figures: list[Figure] = []
     for name in names or BENCHMARKS:
         print(f"\n=== {name}", flush=True)
-        figures += importlib.import_module(f"tests.benchmarks.{name}").run()
-    print_figures(figures)
+        found = importlib.import_module(f"tests.benchmarks.{name}").run()
+        print_figures(found)
+        figures += found
     return int(any(figure.reached is False for figure in figures))
 
 

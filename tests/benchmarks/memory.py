@@ -24,7 +24,7 @@ from include.lifecycle.steps import train
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, read_receipt, write_call
 from tests.benchmarks.figures import Figure, at_most, plain, print_figures
-from tests.docker.cluster import ROOT, built_image, deployed, python_pod
+from tests.docker.cluster import ROOT, built_image, deployed, step_pod
 from tests.docker.pods import pod_environment
 
 ROWS = int(os.environ.get("PERENNIAL_MEMORY_ROWS") or 50_000_000)
@@ -70,13 +70,6 @@ COPY (
 ) TO '{file}' (FORMAT parquet, COMPRESSION zstd)
 """
 NUMBER = "CASE WHEN hash(i + {place}) % 50 > 0 THEN (hash(i + {place}) % 1000)::DOUBLE END AS {name}"
-STEP = """
-import resource
-from include.lifecycle.steps.__main__ import main
-code = main([])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-raise SystemExit(code)
-"""
 
 
 def run() -> list[Figure]:
@@ -87,19 +80,21 @@ def run() -> list[Figure]:
         store = Store(f"s3://lake/memory-{uuid.uuid4().hex}" if pod else str(root / "store"))
         try:
             call = _published(root, store)
-            peak = (_in_pod if pod else _in_process)(call, root, store)
+            (_in_pod if pod else _in_process)(call, root, store)
             receipt = read_receipt(call.run_key, store)
         finally:
             for path in store.list(""):
                 store.remove(path)
     assert receipt.counts["rows"] == ROWS // DAYS * DAYS
-    seconds = (receipt.ended - receipt.started).total_seconds()
+    assert receipt.attempt is not None
+    used = receipt.attempt.usage
+    peak = used.memory_gib_seconds / used.seconds * (1 << 30)
     where = "in a pod of 4 GiB" if pod else "in a process"
     print(f"{receipt.counts}, {receipt.results['trees']} trees, {where}")
     return [
         at_most(f"memory: peak of {ROWS / 1e6:g}M rows {where}", LIMIT / 1e6, peak / 1e6, ".0f", " MB"),
         plain("memory: bytes a row", f"{peak / ROWS:.0f}"),
-        plain("memory: seconds of the training", f"{seconds:,.0f}"),
+        plain("memory: seconds of the training", f"{used.seconds:,.0f}"),
     ]
 
 
@@ -124,27 +119,24 @@ def _published(root: Path, store: Store) -> Call:
     return call
 
 
-def _in_pod(call: Call, root: Path, store: Store) -> float:
-    """Peak memory in bytes of the call's process in a pod, which is killed for more than its limit."""
+def _in_pod(call: Call, root: Path, store: Store) -> None:
+    """Run the call in a pod, which is killed for more than its limit."""
     image = built_image()
     with deployed(f"perennial-bench-{uuid.uuid4().hex[:8]}", root / "manifests") as cluster:
         cluster.share("perennial-store", pod_environment(store.uri, os.environ["PERENNIAL_S3_POD_ENDPOINT"]))
-        pod = python_pod(image, STEP)
+        pod = step_pod(image, call.run_key)
         pod["spec"]["activeDeadlineSeconds"] = PATIENCE
         container = pod["spec"]["containers"][0]
         container["env"] = [{"name": name, "value": value} for name, value in _told(call).items()]
         container["resources"] = {"requests": {"cpu": "1"}, "limits": {"memory": str(LIMIT)}}
         code, said = cluster.run(pod, patience=PATIENCE)
         assert code == 0, f"exit code {code} (137: killed for its memory): {said}"
-        return float(said.splitlines()[-1])
 
 
-def _in_process(call: Call, root: Path, store: Store) -> float:
-    """Peak memory in bytes of a process that runs the call and nothing else."""
+def _in_process(call: Call, root: Path, store: Store) -> None:
+    """Run the call in a process that does nothing else."""
     env = {**os.environ, **_told(call), "PERENNIAL_STORE": store.uri, "TMPDIR": str(root)}
-    command = [sys.executable, "-c", STEP]
-    ended = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True)
-    return float(ended.stdout.splitlines()[-1])
+    subprocess.run([sys.executable, "-m", "include.lifecycle.steps"], cwd=ROOT, env=env, check=True)
 
 
 def _told(call: Call) -> dict[str, str]:

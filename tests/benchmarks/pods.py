@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import threading
 import time
 from datetime import datetime
@@ -17,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
 os.environ.setdefault("AIRFLOW_HOME", mkdtemp(prefix="airflow-of-benchmarks-"))  # before any import of it
+os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins"))  # as Airflow does
 
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.steps import train
@@ -61,7 +64,7 @@ class _Round:
     def __init__(self, pods: Pods, call: Call) -> None:
         store = pods.project.store
         trees: list[float] = []
-        watch = threading.Thread(target=_await_checkpoint, args=(call.run_key, store, trees))
+        watch = threading.Thread(target=_await_checkpoint, args=(call.run_key, store, trees), daemon=True)
         watch.start()
         began = time.monotonic()
         run_to_end(lambda: _operator(call), Task("train"))

@@ -2,7 +2,7 @@
 proves it.
 
 PERENNIAL_FAULTS says how many faults (default 30), PERENNIAL_SEED which ones. At night:
-`PERENNIAL_FAULTS=300 python -m pytest -s -m faults tests/docker/test_faults.py` prints table and seed.
+`PERENNIAL_FAULTS=300 python -m pytest -n0 -s -m faults tests/docker/test_faults.py` prints table and seed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.system.faults import missing_commands
 from tests.system.restarting import restarting_airflow
 from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, Nodes, World, running_world
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 _SOONER = {"TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60, "ORPHANED_TASKS_CHECK_INTERVAL": 20}
 """Seconds after which Airflow misses a task or a scheduler; by default five minutes."""
 FAULTS = int(os.environ.get("PERENNIAL_FAULTS") or 30)
@@ -65,31 +65,25 @@ def outcome(world: World, cluster: Cluster) -> Outcome:
     return found
 
 
-@pytest.mark.faults
 def test_nothing_passes_for_done_without_its_receipt(outcome: Outcome) -> None:
     assert outcome.false_successes == []
 
 
-@pytest.mark.faults
 def test_nothing_is_done_twice(outcome: Outcome) -> None:
     assert outcome.duplicate_versions == []
 
 
-@pytest.mark.faults
 def test_no_pod_is_left_over(outcome: Outcome) -> None:
     assert outcome.orphan_pods == []
 
 
-@pytest.mark.faults
 def test_every_run_that_was_asked_for_ends_well(outcome: Outcome) -> None:
     assert outcome.lost_runs == []
 
 
-@pytest.mark.faults
 def test_the_champion_is_whom_a_release_named(outcome: Outcome) -> None:
     assert outcome.wrong_champions == []
 
 
-@pytest.mark.faults
 def test_every_partition_holds_the_rows_that_were_delivered(outcome: Outcome) -> None:
     assert outcome.wrong_rows == []
