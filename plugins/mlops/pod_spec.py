@@ -1,4 +1,4 @@
-"""What does the pod of a call look like? It learns the run key and the names of Secrets, nothing else."""
+"""What does the pod of a call look like? It learns the run key and the names of Secrets, no data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from kubernetes.client import models as k8s
 
 from include.lifecycle.spec.compute import Compute, Toleration
 from include.lifecycle.spec.profile import Kubernetes
+from include.lifecycle.steps.code import git_commit
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, read_call
 
@@ -79,6 +80,7 @@ def _container(call: Call, compute: Compute, cluster: Kubernetes) -> k8s.V1Conta
         "PERENNIAL_THREADS": str(max(1, int(compute.cpu))),
         # The rest is for what DuckDB does not count: Python, pandas, XGBoost.
         "PERENNIAL_MEMORY": str(compute.memory // 2),
+        "PERENNIAL_COMMIT": git_commit() or "",
     }
     return k8s.V1Container(
         name=CONTAINER,

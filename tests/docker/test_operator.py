@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.steps import train
+from include.lifecycle.steps.code import git_commit
 from include.lifecycle.store.receipts import Call, read_receipt, write_call
 from tests.docker.cluster import python_pod
 from tests.docker.deferral import Task, context_of, run_to_end
@@ -50,7 +51,9 @@ def _deferred(call: Call, **needs: Any) -> TaskDeferred:
 def test_a_training_is_done_in_a_pod_that_says_what_it_is(pods: Pods) -> None:
     call = _training(pods, 15)
     assert _run(call) == call.run_key
-    assert read_receipt(call.run_key, pods.project.store).counts["rows"] > 0
+    receipt = read_receipt(call.run_key, pods.project.store)
+    assert receipt.counts["rows"] > 0
+    assert receipt.commit == git_commit(), "though the image has no history"
     (pod,) = pods.of(call)
     labels = pod["metadata"]["labels"]
     assert (labels["perennial/model"], labels["perennial/step"]) == (MODEL, "train")

@@ -8,9 +8,11 @@ import os
 import pytest
 
 from include.lifecycle.monitor.windows import Window
-from include.lifecycle.steps import evaluate, extract, publish, register, train, validate
+from include.lifecycle.steps import evaluate, extract, publish, register, reproduce, train, validate
 from include.lifecycle.steps.provenance import RECORDS
 from include.lifecycle.steps.running import run_step
+from include.lifecycle.steps.searching import ask_round, plan_search
+from include.lifecycle.steps.trial import outcome_of
 from include.lifecycle.steps.watching import plan_window
 from include.lifecycle.store.receipts import Receipt, receipt_path
 from tests.docker.cluster import step_pod
@@ -71,6 +73,20 @@ def test_a_version_is_evaluated_registered_and_measured(pods: Pods, trained: Rec
     measured = pods.run(call)
     assert Window.model_validate(measured.results["window"]).rows > 0
     assert "report" in measured.outputs
+
+
+def test_a_version_is_made_again_by_a_pod(pods: Pods, trained: Receipt) -> None:
+    tiny.propose_version(pods.project, trained, "1")
+    again = pods.run(reproduce.plan(MODEL, "1", pods.project.store, occasion="a pod"))
+    assert again.results["reproduction"]["differing"] == []
+
+
+def test_the_trials_of_a_search_run_in_pods(pods: Pods) -> None:
+    project = pods.project
+    project.add("models/late.yaml", tiny.SEARCH)
+    call = plan_search(MODEL, project.catalog, project.store, slot=midnight(22), now=midnight(23))
+    for asked in ask_round(call.run_key, 0, project.store, midnight(23)):
+        assert outcome_of(pods.run(asked.call)).state == "complete"
 
 
 def test_a_call_that_nobody_recorded_is_refused_for_good(pods: Pods) -> None:

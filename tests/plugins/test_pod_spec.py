@@ -7,6 +7,7 @@ from mlops.pod_spec import labels_of, pod_of, subject_of
 
 from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.profile import Kubernetes
+from include.lifecycle.steps.code import git_commit
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, write_call
 
@@ -41,12 +42,13 @@ def test_a_pod_gets_what_the_spec_asks_for() -> None:
     assert (spec["runtimeClassName"], spec["activeDeadlineSeconds"]) == ("nvidia", 7200)
 
 
-def test_a_pod_is_told_its_run_key_its_uid_its_limits_and_the_names_of_secrets_alone() -> None:
+def test_a_pod_is_told_what_to_run_with_how_much_and_the_names_of_secrets_alone() -> None:
     (container,) = _pod(**NEEDS)["spec"]["containers"]
     assert {item["name"]: item.get("value") for item in container["env"]} == {
         "PERENNIAL_CALL": CALL.run_key,
         "PERENNIAL_THREADS": "3",
         "PERENNIAL_MEMORY": str(8 << 30),
+        "PERENNIAL_COMMIT": git_commit() or "",
         "PERENNIAL_POD_UID": None,
     }
     assert container["env"][-1]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
