@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ("tests.docker.fixtures",)
 
@@ -17,21 +18,25 @@ os.environ.setdefault("AIRFLOW__CORE__PLUGINS_FOLDER", str(Path(__file__).resolv
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 
-_SYSTEMS = ("docker", "system")
+_SYSTEMS = ("tests/docker/", "tests/system/")
 """Tests that start whole systems: one of these at a time is enough for a machine."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All systems, which take longest, are the work of the first process; of the rest each file is of one."""
+    """Systems come first: they take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_SYSTEMS))
 
-    def folder(item: pytest.Item) -> str:
-        return item.path.relative_to(Path(__file__).parent).parts[0]
 
-    items.sort(key=lambda item: folder(item) not in _SYSTEMS)
-    for item in items:
-        group = "systems" if folder(item) in _SYSTEMS else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Scheduling(LoadScopeScheduling):
+    """All systems are the work of one process; of the rest each file is."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "systems" if nodeid.startswith(_SYSTEMS) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How tests are shared out."""
+    return _Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from kubernetes.client import models as k8s
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
-from mlops.pod_failure import why
+from mlops.pod_failure import is_overdue, why
+
+_JOB = "batch.kubernetes.io/controller-uid"
 
 
 def is_over(job: k8s.V1Job | None) -> bool:
@@ -16,11 +18,18 @@ def is_over(job: k8s.V1Job | None) -> bool:
     return job is None or job.metadata.deletion_timestamp is not None or _ended(job) is not None
 
 
+def pods_of(job: k8s.V1Job | None, found: Sequence[k8s.V1Pod]) -> list[k8s.V1Pod]:
+    """Those of a Job's pods that are not of an earlier Job of that name; all where the Job is gone."""
+    return [pod for pod in found if job is None or pod.metadata.labels[_JOB] == job.metadata.uid]
+
+
 def waits_too_long(
     pods: Sequence[k8s.V1Pod], now: datetime, patience: timedelta, startup: timedelta
 ) -> k8s.V1Pod | None:
-    """A pod that found no node in `patience`, or has one and did not start in `startup`."""
+    """A pod that found no node in `patience`, has one and did not start in `startup`, or should be gone."""
     for pod in pods:
+        if is_overdue(pod, now):
+            return pod
         if pod.status.phase != "Pending":
             continue
         scheduled = [item for item in pod.status.conditions or () if item.type == "PodScheduled"]
@@ -45,7 +54,7 @@ def why_not(job: k8s.V1Job | None, pods: Sequence[k8s.V1Pod], step: str) -> Life
             "clear this task: it goes on"
         )
     newest = sorted(pods, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)
-    errors = [why(pod, step) for pod in newest if pod.status.phase in ("Failed", "Pending")]
+    errors = [why(pod, step) for pod in newest if _went_wrong(pod)]
     refusals = [error for error in errors if isinstance(error, Rejected)]
     if refusals:
         return refusals[0]
@@ -54,6 +63,10 @@ def why_not(job: k8s.V1Job | None, pods: Sequence[k8s.V1Pod], step: str) -> Life
     return Transient(
         f"{step}: Job {job.metadata.name} left no receipt ({said}, {len(errors)} pods failed). {last}"
     )
+
+
+def _went_wrong(pod: k8s.V1Pod) -> bool:
+    return pod.status.phase in ("Failed", "Pending") or pod.metadata.deletion_timestamp is not None
 
 
 def _ended(job: k8s.V1Job) -> k8s.V1JobCondition | None:

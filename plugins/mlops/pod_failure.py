@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from kubernetes.client import models as k8s
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from mlops.pod_spec import CONTAINER
 
+_OVERDUE = timedelta(seconds=30)
+"""How much longer than its grace period a pod may take to end."""
 _GONE = "its node was lost, drained, or needed for something more important"
 _ERROR = re.compile(r"^(Transient|Rejected): ", re.MULTILINE)
 _UNREACHABLE = (
@@ -34,9 +37,17 @@ def why(pod: k8s.V1Pod | None, step: str, said: str = "") -> LifecycleError:
     if found := _of_whole_pod(pod, needs) or _of_waiting(pod) or _of_ended(pod, needs):
         kind, text = found
         return kind(f"{name} {text}")
+    if pod.metadata.deletion_timestamp is not None:
+        return Transient(f"{name} was ended: {_GONE}; another one goes on from the last checkpoint")
     if waiting := _waits_for_node(pod):
         return Transient(f"{name} found no node in time ({waiting}); raise {needs}.patience")
     return Transient(f"{name} did not do its work ({said or pod.status.phase})")
+
+
+def is_overdue(pod: k8s.V1Pod, now: datetime) -> bool:
+    """Whether a pod should be gone, and is not: its node does not answer."""
+    to_be_gone = pod.metadata.deletion_timestamp
+    return to_be_gone is not None and now > to_be_gone + _OVERDUE
 
 
 _Found = tuple[type[LifecycleError], str] | None

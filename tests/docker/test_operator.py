@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from typing import Any
@@ -17,6 +19,7 @@ from tests.docker.cluster import python_pod
 from tests.docker.deferral import Task, context_of, run_to_end
 from tests.docker.pods import Pods
 from tests.lifecycle.tiny import MODEL, midnight
+from tests.system.faults import missing_commands
 
 SMALL = {"cpu": 0.1, "memory": "1Gi", "deadline": "5m"}
 pytestmark = pytest.mark.usefixtures("profile")
@@ -27,6 +30,17 @@ def _training(pods: Pods, day: int, **needs: Any) -> Call:
     project = pods.project
     call = train.plan(project.catalog.model(MODEL), project.catalog, midnight(day), project.store)
     call = call.model_copy(update={"inputs": {**call.inputs, **needs}})
+    write_call(call, project.store)
+    return call
+
+
+def _endless(pods: Pods) -> Call:
+    """A training that takes longer than a test."""
+    project = pods.project
+    model = project.catalog.model(MODEL)
+    learned = model.training.model_copy(update={"max_trees": 10**6, "min_trees": 10**6})
+    endless = model.model_copy(update={"training": learned})
+    call = train.plan(endless, project.catalog, midnight(14), project.store)
     write_call(call, project.store)
     return call
 
@@ -89,6 +103,32 @@ def test_a_task_that_is_killed_takes_its_pod_with_it(pods: Pods) -> None:
         operator.execute(context_of(Task("train")))
     operator.on_kill()
     pods.await_gone(call)
+
+
+def test_a_pod_whose_node_does_not_answer_is_given_up(pods: Pods) -> None:
+    if missing := missing_commands():
+        pytest.skip(f"{', '.join(missing)}: nothing to harm the cluster with")
+    call, lost = _endless(pods), []
+
+    def lose_its_node(trigger: Any) -> None:
+        lost.append(trigger.pod_name)
+        pods.await_running(call)
+        (pod,) = pods.of(call)
+        kubelet = f"{pod['spec']['nodeName']}-kubelet"
+        subprocess.run([os.environ["PERENNIAL_CLUSTER_FAULT"], kubelet], check=True)
+        pods.cluster.kubectl("delete", "pod", trigger.pod_name, "--grace-period=1", "--wait=false")
+
+    try:
+        with pytest.raises(AirflowException, match=r"its node was lost.*another one goes on") as failed:
+            run_to_end(lambda: _operator(call), Task("train"), meanwhile=lose_its_node)
+        assert not isinstance(failed.value, AirflowFailException)
+        again = _operator(call)
+        with pytest.raises(TaskDeferred) as deferred:
+            again.execute(context_of(Task("train", try_number=2)))
+        assert deferred.value.trigger.pod_name not in lost
+        again.on_kill()
+    finally:
+        subprocess.run([os.environ["PERENNIAL_CLUSTER_UP"]], check=True, capture_output=True)
 
 
 def test_a_pod_that_is_lost_is_a_failure_that_a_retry_cures(pods: Pods) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from kubernetes.client import models as k8s
-from mlops.job_state import is_over, waits_too_long, why_not
+from mlops.job_state import is_over, pods_of, waits_too_long, why_not
 from mlops.pod_spec import CONTAINER
 
 from include.lifecycle.errors import Rejected, Transient
@@ -77,6 +77,26 @@ def test_a_pod_may_wait_so_long_for_a_node_and_so_long_to_start(
 ) -> None:
     limits = timedelta(minutes=patience), timedelta(minutes=startup)
     assert waits_too_long([_pod("Running"), pod], NOW, *limits) is (pod if too_long else None)
+
+
+def test_a_pod_that_its_node_does_not_end_is_not_waited_for() -> None:
+    limits = timedelta(hours=9), timedelta(hours=9)
+    for seconds, too_long in ((29, False), (31, True)):
+        pod = _pod("Running")
+        pod.metadata.deletion_timestamp = NOW - timedelta(seconds=seconds)
+        assert waits_too_long([pod], NOW, *limits) is (pod if too_long else None)
+    error = why_not(_job(), [pod], "train")
+    assert isinstance(error, Transient)
+    assert "its node was lost" in str(error)
+
+
+def test_pods_of_an_earlier_job_of_the_name_are_not_its_own() -> None:
+    job, pods = _job(), [_pod("Running", minute) for minute in (1, 2)]
+    job.metadata.uid = "2"
+    for pod in pods:
+        pod.metadata.labels = {"batch.kubernetes.io/controller-uid": pod.metadata.name[-1]}
+    assert pods_of(job, pods) == pods[1:]
+    assert pods_of(None, pods) == pods
 
 
 def test_what_a_pod_was_refused_for_is_why() -> None:

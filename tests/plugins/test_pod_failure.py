@@ -1,10 +1,11 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.client import models as k8s
-from mlops.pod_failure import why
+from mlops.pod_failure import is_overdue, why
 from mlops.pod_spec import CONTAINER
 
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
@@ -82,6 +83,17 @@ def test_each_end_of_a_pod_is_an_error_that_names_cause_and_cure(
     assert type(error) is kind
     assert text in str(error)
     assert str(error).startswith("train: ")
+
+
+def test_a_pod_that_its_node_does_not_end_is_overdue_and_another_one_goes_on() -> None:
+    pod, now = _in_state("Running", running=k8s.V1ContainerStateRunning()), datetime(2024, 1, 1, tzinfo=UTC)
+    assert not is_overdue(pod, now)
+    pod.metadata.deletion_timestamp = now - timedelta(seconds=29)
+    assert not is_overdue(pod, now)
+    assert is_overdue(pod, now + timedelta(seconds=2))
+    error = why(pod, "train")
+    assert isinstance(error, Transient)
+    assert "was ended: its node was lost" in str(error)
 
 
 def test_what_watched_the_pod_is_told_where_the_pod_says_nothing() -> None:

@@ -22,7 +22,7 @@ from include.lifecycle.store.usage import Attempt
 from mlops.business_time import Context
 from mlops.hooks.store import StoreHook
 from mlops.job_spec import job_of
-from mlops.job_state import is_over, why_not
+from mlops.job_state import is_over, pods_of, why_not
 from mlops.operators.pod import cluster_answers
 from mlops.pod_spec import subject_of
 from mlops.pod_usage import attempt_of
@@ -59,7 +59,8 @@ class StepJob:
             self._ended = self._pods()
             if receipt is not None:
                 return receipt
-            error = why_not(self._found(), self._ended, self.call.step)
+            job = self._found()
+            error = why_not(job, pods_of(job, self._ended), self.call.step)
             self.on_kill()
         raise error
 
@@ -69,10 +70,10 @@ class StepJob:
         return [found for pod in self._ended if (found := attempt_of(pod, now)) is not None]
 
     def on_kill(self) -> None:
-        """End the Job and its pods, where there are any."""
+        """End the Job, and in the background its pods: one whose node is lost would keep it for ever."""
         with suppress(ApiException):
             self._hook.batch_v1_client.delete_namespaced_job(
-                self._name, self.cluster.namespace, propagation_policy="Foreground"
+                self._name, self.cluster.namespace, propagation_policy="Background"
             )
 
     def _get_or_create(self, job: k8s.V1Job, annotations: dict[str, str]) -> None:

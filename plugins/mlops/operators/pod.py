@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Context as AirflowContext
 from airflow.sdk.exceptions import AirflowException
+from airflow.triggers.base import BaseTrigger
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
@@ -26,6 +27,7 @@ from mlops.operators.step import airflow_errors
 from mlops.pod_failure import why
 from mlops.pod_spec import CONTAINER, RUN_KEY, pod_of, resources_of, short, subject_of
 from mlops.pod_usage import attempt_of, attempt_of_gone
+from mlops.triggers.pod import StepPodTrigger
 from mlops.waiting_task import waited_for_by
 
 _LOGS = 10
@@ -103,6 +105,11 @@ class StepPodOperator(KubernetesPodOperator):
             if self.pod is None:
                 self._gone = event["name"]
         return self._proven(store, step, said)
+
+    def defer(self, *, trigger: BaseTrigger, **kwargs: Any) -> NoReturn:
+        """Wait, as for any pod, though not for ever for one whose node is lost."""
+        _, told = trigger.serialize()
+        super().defer(trigger=StepPodTrigger(**told), **kwargs)
 
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """The oldest pod of this call that has not ended, the others are; a new one where there is none."""

@@ -11,7 +11,7 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHo
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException, BatchV1Api, CoreV1Api
 
-from mlops.job_state import is_over, waits_too_long
+from mlops.job_state import is_over, pods_of, waits_too_long
 from mlops.pod_spec import CONTAINER
 
 _EVERY = 5
@@ -44,7 +44,7 @@ class JobTrigger(BaseTrigger):
         """End the Job of a task that a person ended."""
         async with self._hook.get_conn() as connection:
             await BatchV1Api(connection).delete_namespaced_job(
-                self.name, self.namespace, propagation_policy="Foreground"
+                self.name, self.namespace, propagation_policy="Background"
             )
 
     async def _is_done(self) -> bool:
@@ -52,14 +52,15 @@ class JobTrigger(BaseTrigger):
         try:
             async with self._hook.get_conn() as connection:
                 job = await BatchV1Api(connection).read_namespaced_job(self.name, self.namespace)
-                pods = await CoreV1Api(connection).list_namespaced_pod(
+                found = await CoreV1Api(connection).list_namespaced_pod(
                     self.namespace, label_selector=f"job-name={self.name}"
                 )
-                await self._show_log(connection, pods.items)
+                pods = pods_of(job, found.items)
+                await self._show_log(connection, pods)
         except (ApiException, OSError) as error:
             self.log.warning("the cluster does not answer: %s", str(error).splitlines()[0])
             return isinstance(error, ApiException) and error.status == 404
-        return is_over(job) or waits_too_long(pods.items, datetime.now(UTC), *limits) is not None
+        return is_over(job) or waits_too_long(pods, datetime.now(UTC), *limits) is not None
 
     async def _show_log(self, connection: Any, pods: list[Any]) -> None:
         """Each line once, by the time that it begins with."""
