@@ -20,7 +20,8 @@ from include.lifecycle.store.meeting import Address
 
 _GRACE = 5
 """Seconds in which a worker may still end in good order after it lost another, as when all are told to."""
-_LEFT = b"left"
+_WELCOME, _LEFT = b"welcome", b"left"
+_RANK_BYTES = 4
 _SILENCE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 """A machine that vanishes closes no connection; after a minute without an answer it counts as lost."""
 
@@ -75,31 +76,56 @@ def listen() -> socket.socket:
 
 
 def await_others(listener: socket.socket, count: int, patience: float) -> Lifelines:
-    """The connections of the workers that were awaited; raises Transient after `patience` seconds."""
+    """The connections of `count` workers, one of each rank; raises Transient after `patience` seconds.
+
+    Of two of one rank, as when a call is run twice at a time, the later one takes part: with both, one share
+    of the rows would count twice and another one not at all.
+    """
     deadline = time.monotonic() + patience
-    others: list[socket.socket] = []
+    others: dict[int, socket.socket] = {}
     with listener:
         while len(others) < count:
             listener.settimeout(max(0.1, deadline - time.monotonic()))
             try:
-                others.append(listener.accept()[0])
+                other = listener.accept()[0]
             except TimeoutError:
                 raise Transient(
                     f"training: {count - len(others)} of {count + 1} workers did not come in {patience:g} s"
                 ) from None
-    return Lifelines(others)
+            if (rank := _rank_of(other)) is None:
+                continue
+            if rank in others:
+                others[rank].close()
+            others[rank] = other
+    for other in others.values():
+        with suppress(OSError):  # who is gone already is missed at once
+            other.sendall(_WELCOME)
+    return Lifelines([*others.values()])
 
 
-def connect(find: Callable[[], Address | None], patience: float) -> tuple[Address, Lifelines]:
+def connect(find: Callable[[], Address | None], rank: int, patience: float) -> tuple[Address, Lifelines]:
     """Where the worker that leads is found, and the connection to it; raises Transient after `patience`
     seconds."""
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    while (left := deadline - time.monotonic()) > 0:
         if (address := find()) is not None:
             with suppress(OSError):  # nobody is there who was, before it was started again
-                return address, Lifelines([socket.create_connection((address.host, address.lifeline), 5)])
+                leader = socket.create_connection((address.host, address.lifeline), 5)
+                leader.sendall(rank.to_bytes(_RANK_BYTES))
+                leader.settimeout(left)
+                if leader.recv(len(_WELCOME)) == _WELCOME:
+                    return address, Lifelines([leader])
         time.sleep(0.5)
     raise Transient(f"training: the worker that leads was not found in {patience:g} s")
+
+
+def _rank_of(other: socket.socket) -> int | None:
+    try:
+        other.settimeout(5)
+        said = other.recv(_RANK_BYTES)
+    except OSError:
+        return None
+    return int.from_bytes(said) if len(said) == _RANK_BYTES else None
 
 
 def _said_farewell(other: socket.socket) -> bool:

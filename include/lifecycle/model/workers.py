@@ -125,7 +125,7 @@ def joined(run_key: str, store: Store, size: int) -> Iterator[Communicator]:
         yield ALONE
         return
     rank = int(os.environ[RANK])
-    address, lifelines = _lead(run_key, store, size) if rank == 0 else _follow(run_key, store)
+    address, lifelines = _lead(run_key, store, size) if rank == 0 else _follow(run_key, store, rank)
     try:
         collective.init(
             dmlc_communicator="federated",
@@ -165,8 +165,8 @@ def _lead(run_key: str, store: Store, size: int) -> tuple[Address, Lifelines]:
     return address, await_others(listener, size - 1, _PATIENCE.total_seconds())
 
 
-def _follow(run_key: str, store: Store) -> tuple[Address, Lifelines]:
-    return connect(lambda: read_address(run_key, store), _PATIENCE.total_seconds())
+def _follow(run_key: str, store: Store, rank: int) -> tuple[Address, Lifelines]:
+    return connect(lambda: read_address(run_key, store), rank, _PATIENCE.total_seconds())
 
 
 def _bytes(rows: pd.DataFrame) -> bytes:
