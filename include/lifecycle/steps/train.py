@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions, read_rows, write_rows
-from include.lifecycle.data.privacy.anonymity import Anonymous, anonymous, privacy_of, quasi_identifiers
+from include.lifecycle.data.point_in_time import EVENT_TIME, pin_versions
+from include.lifecycle.data.privacy.anonymity import privacy_of
 from include.lifecycle.data.privacy.policies import require_one_key, require_policy
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.estimators import check_estimator
-from include.lifecycle.model.features import FeatureCode, compute_features, input_types, load_feature_code
+from include.lifecycle.model.features import input_types, load_feature_code
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
 from include.lifecycle.model.training import on_device, train
-from include.lifecycle.model.training_set import IDENTITY, InMemory, OnDisk, TrainingSet, sample_of
-from include.lifecycle.model.workers import ALONE, Communicator, joined
+from include.lifecycle.model.training_set import IDENTITY, InMemory, TrainingSet, sample_of
+from include.lifecycle.model.workers import Communicator, joined
 from include.lifecycle.monitor.drift import Reference, describe
 from include.lifecycle.spec.catalog import Catalog, label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -32,6 +32,7 @@ from include.lifecycle.steps.code import code_hash
 from include.lifecycle.steps.provenance import keep_provenance
 from include.lifecycle.steps.running import Work
 from include.lifecycle.steps.together import workers_of
+from include.lifecycle.steps.training_rows import known_rows, training_set
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call
@@ -159,84 +160,6 @@ def run(work: Work) -> None:
         **({"gpu": watch.use.model_dump()} if watch else {}),
     }
     keep_provenance(work)
-
-
-def known_rows(
-    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec], workers: Communicator = ALONE
-) -> tuple[pd.DataFrame | Path, Anonymous | None]:
-    """The rows known, never none: in memory, or in a file; of several workers' each its share."""
-    if model.training.external_memory:
-        return _rows_beyond_memory(work, model, datasets), None
-    return _rows(work, model, datasets, workers)
-
-
-def training_set(
-    work: Work, model: ModelSpec, rows: pd.DataFrame | Path, code: FeatureCode, inputs: Mapping[str, str]
-) -> TrainingSet:
-    """The rows with their features; a file of rows is removed."""
-    if isinstance(rows, pd.DataFrame):
-        return InMemory(rows, compute_features(code, rows, inputs, model.features_file))
-    table = OnDisk.write(rows, work.folder / "features.parquet", code, inputs, model.features_file)
-    rows.unlink()
-    return table
-
-
-def _rows_beyond_memory(work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec]) -> Path:
-    """A file of the training set, which is never whole in memory."""
-    if quasi := quasi_identifiers(datasets):
-        raise Rejected(
-            f"{model.name}.yaml: training.external_memory: groups of quasi-identifiers "
-            f"({', '.join(f'{dataset}.{column}' for dataset, column in quasi)}) are counted in memory only; "
-            "take external_memory out, or do without these columns"
-        )
-    file, since = work.folder / "rows.parquet", _since(work, model)
-    pins = work.call.inputs["versions"]
-    count = write_rows(model, datasets, pins, work.store, file, as_of=work.call.as_of, since=since)
-    if not count:
-        raise Rejected(_nothing_known(work, model))
-    return file
-
-
-def _since(work: Work, model: ModelSpec) -> datetime | None:
-    history = model.training.history
-    return None if history is None else work.call.as_of - history
-
-
-def _rows(
-    work: Work, model: ModelSpec, datasets: dict[str, DatasetSpec], workers: Communicator
-) -> tuple[pd.DataFrame, Anonymous | None]:
-    """A worker's share of the training set, small groups left out where quasi-identifiers are named;
-    never empty."""
-    quasi = quasi_identifiers(datasets)
-    rows = read_rows(
-        model,
-        datasets,
-        work.call.inputs["versions"],
-        work.store,
-        as_of=work.call.as_of,
-        since=_since(work, model),
-        grouped_by=quasi,
-        share=(workers.rank, workers.size),
-    )
-    if rows.empty:
-        raise Rejected(_nothing_known(work, model))
-    if not quasi:
-        return rows, None
-    found = anonymous(rows, datasets)
-    if found.rows.empty:
-        raise Rejected(
-            f"{model.name}: every row shares its quasi-identifiers with too few others; generalise "
-            f"{', '.join(column for _, column in quasi)} more in the dataset's YAML"
-        )
-    sizes = workers.gather(pd.DataFrame({"suppressed": [found.suppressed], "smallest": [found.smallest]}))
-    return found.rows, Anonymous(found.rows, int(sizes["suppressed"].sum()), int(sizes["smallest"].min()))
-
-
-def _nothing_known(work: Work, model: ModelSpec) -> str:
-    return (
-        f"{model.name}: no row of {model.rows} has a label that had matured at {work.call.as_of:%Y-%m-%d}: "
-        f"{model.label.column} is empty or known_after is too long; check {model.rows}.yaml"
-    )
 
 
 def _keep_references(

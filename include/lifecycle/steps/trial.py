@@ -16,7 +16,7 @@ from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.search import Parameters, Search
 from include.lifecycle.steps.running import Work
-from include.lifecycle.steps.train import known_rows, training_set
+from include.lifecycle.steps.training_rows import known_rows, training_set
 from include.lifecycle.store.checkpoints import StoredCheckpoints
 from include.lifecycle.store.objects import Output
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt
