@@ -57,6 +57,9 @@ class Hit:
     fault: str
     what: str
 
+    def __str__(self) -> str:
+        return f"after {self.after:.0f} s {self.fault} ({self.what})"
+
 
 @dataclass
 class Outcome:
@@ -105,12 +108,13 @@ class Campaign:
                 self.missed[name] += 1
             else:
                 self.hits.append(Hit(time.monotonic() - self.began, name, what))
+                print(f"{len(self.hits)}: {self.hits[-1]}", flush=True)
             self._look_at_champion()
         self._settle()
         return self._count()
 
     def show(self, outcome: Outcome) -> None:
-        """Print the table of a campaign."""
+        """Print the table of a campaign, and the seed with which it can be run again."""
         console, hits = Console(width=110), Counter(hit.fault for hit in self.hits)
         table = RichTable(
             "fault", "hit", "nothing to hit", title=f"seed {self.seed}, {len(self.hits)} faults"
