@@ -25,6 +25,8 @@ from tests.docker.cluster import Cluster, Refused
 COMMANDS = ("CLUSTER_FAULT", "CLUSTER_UP", "STORE_FAULT", "STORE_UP")
 _AWAY = 20
 """Seconds that the S3 server is away."""
+_TASK_COMES_WITHIN = 20
+"""Seconds in which a task comes to run while there is work."""
 _POD_ENDS_WITHIN = 60
 """Seconds that the triggerer is held still at most, until a pod has ended that it waits for."""
 
@@ -113,7 +115,8 @@ class Chaos:
 
     def node(self) -> str | None:
         """Lose a node, network and all."""
-        return self._away("node", self.draw.uniform(5, 60))
+        hit = self._away("node", self.draw.uniform(5, 60))
+        return hit or "one without pods"  # which the command does not call a success
 
     def store(self) -> str | None:
         """Take the S3 server away for a while."""
@@ -180,14 +183,20 @@ class Chaos:
         return "gone"
 
     def _tasks(self) -> list[psutil.Process]:
-        found = [
+        """A task's process, waited for: while pods are at work, tasks are deferred and have none."""
+        ends = time.monotonic() + _TASK_COMES_WITHIN
+        while not (found := self._running_tasks()) and time.monotonic() < ends:
+            time.sleep(0.1)
+        self.draw.shuffle(found)
+        return found[:1]
+
+    def _running_tasks(self) -> list[psutil.Process]:
+        return [
             process
             for scheduler in self._components("scheduler")
             for process in scheduler.children(recursive=True)
             if _title(process).startswith("airflow worker -- ") and "LocalExecutor" not in _title(process)
         ]
-        self.draw.shuffle(found)
-        return found[:1]
 
     def _components(self, name: str) -> list[psutil.Process]:
         """The process of a component, and its forks of the same title."""
