@@ -100,7 +100,7 @@ class Campaign:
         self.next_day = self.world.replay.next_day()
         self._keep_at_work()
         while len(self.hits) < self.faults:
-            time.sleep(self.draw.uniform(0, 8))
+            time.sleep(self.draw.uniform(0, 4))
             self._keep_at_work()
             (name,) = self.draw.choices(list(faults), weights)
             what = faults[name]()
