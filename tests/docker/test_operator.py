@@ -131,6 +131,19 @@ def test_a_pod_whose_node_does_not_answer_is_given_up(pods: Pods) -> None:
         subprocess.run([os.environ["PERENNIAL_CLUSTER_UP"]], check=True, capture_output=True)
 
 
+def test_while_the_api_server_is_away_for_a_moment_no_try_is_lost(pods: Pods) -> None:
+    if missing := missing_commands():
+        pytest.skip(f"{', '.join(missing)}: nothing to harm the cluster with")
+    call = _training(pods, 13)
+    subprocess.run([os.environ["PERENNIAL_CLUSTER_FAULT"], "apiserver"], check=True)
+    back = threading.Timer(3, subprocess.run, [os.environ["PERENNIAL_CLUSTER_UP"]], {"capture_output": True})
+    back.start()
+    try:
+        assert _run(call) == call.run_key
+    finally:
+        back.join()
+
+
 def test_a_pod_that_is_lost_is_a_failure_that_a_retry_cures(pods: Pods) -> None:
     call = _training(pods, 19)
     with pytest.raises(AirflowException, match="train: ") as failed:

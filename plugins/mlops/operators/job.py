@@ -23,7 +23,7 @@ from mlops.business_time import Context
 from mlops.hooks.store import StoreHook
 from mlops.job_spec import job_of
 from mlops.job_state import is_over, pods_of, why_not
-from mlops.operators.pod import cluster_answers
+from mlops.operators.pod import cluster_answers, patiently
 from mlops.pod_spec import subject_of
 from mlops.pod_usage import attempt_of
 from mlops.triggers.job import JobTrigger
@@ -49,17 +49,18 @@ class StepJob:
         if (receipt := find_receipt(self.run_key, self.store)) is not None:
             return receipt
         with cluster_answers(self.call.step):
-            self._get_or_create(self._job(context["ti"].try_number), waited_for_by(context["ti"]))
+            job = self._job(context["ti"].try_number)
+            patiently(self._get_or_create, job, waited_for_by(context["ti"]))
         raise TaskDeferred(trigger=self._trigger(), method_name="resume", timeout=self.timeout)
 
     def finish(self, context: Context, event: dict[str, Any]) -> Receipt:
         """The receipt that the Job left; raises Transient or Rejected, by what became of its pods."""
         receipt = find_receipt(self.run_key, self.store)
         with cluster_answers(self.call.step):
-            self._ended = self._pods()
+            self._ended = patiently(self._pods)
             if receipt is not None:
                 return receipt
-            job = self._found()
+            job = patiently(self._found)
             error = why_not(job, pods_of(job, self._ended), self.call.step)
             self.on_kill()
         raise error

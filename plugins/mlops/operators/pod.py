@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import BaseTrigger
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential
 from urllib3.exceptions import HTTPError
 
 from include.lifecycle.errors import Transient
@@ -87,7 +89,7 @@ class StepPodOperator(KubernetesPodOperator):
         self.annotations = waited_for_by(context["ti"])
         self.full_pod_spec = pod_of(call, subject, self.compute, self.cluster, attempt)
         with cluster_answers(call.step):
-            self.execute_async(cast(AirflowContext, context))
+            patiently(self.execute_async, cast(AirflowContext, context))
         return self._proven(store, call.step)
 
     def finish(self, context: Context, event: dict[str, Any]) -> Receipt:
@@ -99,7 +101,7 @@ class StepPodOperator(KubernetesPodOperator):
         step, said = read_call(self.run_key, store).step, str(event.get("message", ""))
         with cluster_answers(step):
             try:
-                super().trigger_reentry(cast(AirflowContext, context), event)
+                patiently(super().trigger_reentry, cast(AirflowContext, context), event)
             except AirflowException as error:
                 said = said or _first_line(error)
             if self.pod is None:
@@ -168,6 +170,24 @@ def cluster_answers(step: str) -> Iterator[None]:
         yield
     except (ApiException, HTTPError) as error:
         raise Transient(f"{step}: the cluster does not answer ({_first_line(error)})") from error
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the API server was not reached, or cannot answer now; a refusal is an answer."""
+    if isinstance(error, ApiException):
+        return not error.status or error.status == 429 or error.status >= 500
+    return isinstance(error, HTTPError)
+
+
+patiently = Retrying(
+    retry=retry_if_exception(_is_away),
+    stop=stop_after_delay(60),
+    wait=wait_exponential(max=5),
+    before_sleep=before_sleep_log(logging.getLogger(__name__), logging.WARNING),
+    reraise=True,
+)
+"""Calls again what the cluster does not answer, for a minute: its API server comes back, and the task has
+only so many tries."""
 
 
 def _goes_on(pod: k8s.V1Pod) -> bool:
