@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -43,7 +44,8 @@ def end_sessions(log: Path) -> None:
     leaders = {int(pid) for pid in re.findall(r"started \(pid=(\d+)\)", log.read_text())}
     while left := [process for process in psutil.process_iter() if _session(process) in leaders]:
         for process in left:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         time.sleep(0.05)
 
 
