@@ -10,7 +10,7 @@ from include.lifecycle.spec.profile import Kubernetes
 from include.lifecycle.steps.together import workers_of
 from include.lifecycle.store.meeting import ADDRESS
 from include.lifecycle.store.receipts import Call
-from mlops.pod_spec import CONTAINER, RUN_KEY, pod_of, short
+from mlops.pod_spec import CONTAINER, RUN_KEY, pod_name, pod_of, short
 
 _LOSSES = 3
 """Times that a worker may be lost before the Job gives up; each ends the pods of all."""
@@ -21,7 +21,7 @@ _KEPT = 3600
 def job_of(
     call: Call, subject: dict[str, str], compute: Compute, cluster: Kubernetes, attempt: int
 ) -> k8s.V1Job:
-    """The Indexed Job that runs a call; its name is the call's, so that there is one at a time."""
+    """The Indexed Job that runs a call."""
     pod, workers = pod_of(call, subject, compute, cluster, attempt), workers_of(call)
     pod.spec.active_deadline_seconds = None  # the Job has one, over all its pods
     pod.spec.topology_spread_constraints = [_over_nodes(call)]
@@ -32,7 +32,7 @@ def job_of(
         kind="Job",
         metadata=k8s.V1ObjectMeta(
             namespace=cluster.namespace,
-            name=f"{pod.metadata.name[:40]}-{call.run_key[:12]}",
+            name=job_name(call, subject),
             labels=pod.metadata.labels,
         ),
         spec=k8s.V1JobSpec(
@@ -48,6 +48,11 @@ def job_of(
             ),
         ),
     )
+
+
+def job_name(call: Call, subject: dict[str, str]) -> str:
+    """The call's, so that there is one at a time."""
+    return f"{pod_name(call, subject)[:40]}-{call.run_key[:12]}"
 
 
 def _failures() -> k8s.V1PodFailurePolicy:

@@ -25,7 +25,7 @@ def pod_of(
     call: Call, subject: dict[str, str], compute: Compute, cluster: Kubernetes, attempt: int
 ) -> k8s.V1Pod:
     """The pod that runs a call; its name gets a random end, since two pods of a call do no harm."""
-    name = "-".join((*subject.values(), call.step)).replace("_", "-")
+    name = pod_name(call, subject)
     return k8s.V1Pod(
         api_version="v1",
         kind="Pod",
@@ -49,6 +49,11 @@ def pod_of(
             volumes=[k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource())],
         ),
     )
+
+
+def pod_name(call: Call, subject: dict[str, str]) -> str:
+    """Whom a pod is about and what it does, as Kubernetes allows it in a name."""
+    return "-".join((*subject.values(), call.step)).replace("_", "-")
 
 
 def subject_of(call: Call, store: Store) -> dict[str, str]:

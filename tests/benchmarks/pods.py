@@ -7,7 +7,6 @@ each tree shows when its first tree is there.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -44,7 +43,9 @@ def run() -> list[Figure]:
             deployed("perennial-benchmark", root / "manifests") as cluster,
             running_pods(cluster, built_image(), os.environ["PERENNIAL_S3_POD_ENDPOINT"], root) as pods,
         ):
-            _use_profile(pods)
+            os.environ.update(pods.airflow_environment())
+            # A checkpoint after each tree shows when the first is there.
+            pods.project.edit("models/late.yaml", "  seed: 3", "  segment: 1\n  checkpoint: 0s\n  seed: 3")
             rounds = [_Round(pods, _training(pods, seed)) for seed in range(ROUNDS + 1)][1:]
     first, ours, added, again = (
         statistics.median(getattr(each, name) for each in rounds)
@@ -87,15 +88,6 @@ def _await_checkpoint(run_key: str, store: Store, seen: list[float]) -> None:
     while not store.list(f"checkpoints/{run_key}"):
         time.sleep(0.02)
     seen.append(time.time())
-
-
-def _use_profile(pods: Pods) -> None:
-    where = {"namespace": pods.cluster.namespace, "images": {"trainer": pods.image}}
-    (pods.project.specs / "profiles/pods.yaml").write_text(json.dumps({"kubernetes": where}))
-    os.environ["PERENNIAL_PROFILE"] = "pods"
-    os.environ["AIRFLOW_CONN_KUBERNETES_DEFAULT"] = '{"conn_type": "kubernetes"}'
-    os.environ["AIRFLOW_CONN_PERENNIAL_STORE"] = '{"conn_type": "generic"}'
-    pods.project.edit("models/late.yaml", "  seed: 3", "  segment: 1\n  checkpoint: 0s\n  seed: 3")
 
 
 def _training(pods: Pods, seed: int) -> Call:

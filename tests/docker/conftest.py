@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -27,9 +26,5 @@ def pods(
 @pytest.fixture
 def profile(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     """The profile of the cluster's namespace, and the connections that Airflow would have."""
-    images = {"trainer": pods.image, "lost": "perennial-trainer:nowhere"}
-    where = {"namespace": pods.cluster.namespace, "images": images}
-    (pods.project.specs / "profiles/pods.yaml").write_text(json.dumps({"kubernetes": where}))
-    monkeypatch.setenv("PERENNIAL_PROFILE", "pods")
-    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", '{"conn_type": "kubernetes"}')
-    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_STORE", '{"conn_type": "generic"}')
+    for name, text in pods.airflow_environment().items():
+        monkeypatch.setenv(name, text)

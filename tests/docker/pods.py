@@ -59,6 +59,17 @@ class Pods:
     def __init__(self, cluster: Cluster, image: str, project: Project) -> None:
         self.cluster, self.image, self.project = cluster, image, project
 
+    def airflow_environment(self, **profile: Any) -> dict[str, str]:
+        """What makes operators run steps in these pods, with that in the profile too."""
+        images = {"trainer": self.image, "lost": "perennial-trainer:nowhere"}
+        text = json.dumps({"kubernetes": {"namespace": self.cluster.namespace, "images": images}, **profile})
+        (self.project.specs / "profiles/pods.yaml").write_text(text)
+        return {
+            "PERENNIAL_PROFILE": "pods",
+            "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}',
+            "AIRFLOW_CONN_PERENNIAL_STORE": '{"conn_type": "generic"}',
+        }
+
     def run(self, call: Call, *secrets: str) -> Receipt:
         """The receipt that the pod of a call leaves; the pod sees these Secrets beside the store's."""
         write_call(call, self.project.store)

@@ -18,7 +18,7 @@ from include.demo.replay import DAGS
 from include.lifecycle.data.publishing import published_table
 from tests.docker.cluster import Cluster
 from tests.system.fault_campaign import Campaign, Outcome
-from tests.system.faults import missing_commands
+from tests.system.faults import require_commands
 from tests.system.restarting import restarting_airflow
 from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, Nodes, World, running_world
 
@@ -56,8 +56,7 @@ def test_with_steps_as_pods_the_demo_reaches_its_second_champion(world: World) -
 @pytest.fixture(scope="module")
 def outcome(world: World, cluster: Cluster) -> Outcome:
     """What became of the work of a campaign; its table is shown where a test fails, or with `-s`."""
-    if missing := missing_commands():
-        pytest.skip(f"{', '.join(missing)}: nothing to harm the cluster and the store with")
+    require_commands()
     seed = int(os.environ.get("PERENNIAL_SEED") or random.SystemRandom().randrange(10**6))
     campaign = Campaign(world, cluster, FAULTS, seed)
     found = campaign.run()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 import time
 from typing import Any
@@ -19,7 +17,7 @@ from tests.docker.cluster import python_pod
 from tests.docker.deferral import Task, context_of, run_to_end
 from tests.docker.pods import Pods
 from tests.lifecycle.tiny import MODEL, midnight
-from tests.system.faults import missing_commands
+from tests.system.faults import harm, require_commands
 
 SMALL = {"cpu": 0.1, "memory": "1Gi", "deadline": "5m"}
 pytestmark = pytest.mark.usefixtures("profile")
@@ -106,16 +104,14 @@ def test_a_task_that_is_killed_takes_its_pod_with_it(pods: Pods) -> None:
 
 
 def test_a_pod_whose_node_does_not_answer_is_given_up(pods: Pods) -> None:
-    if missing := missing_commands():
-        pytest.skip(f"{', '.join(missing)}: nothing to harm the cluster with")
+    require_commands()
     call, lost = _endless(pods), []
 
     def lose_its_node(trigger: Any) -> None:
         lost.append(trigger.pod_name)
         pods.await_running(call)
         (pod,) = pods.of(call)
-        kubelet = f"{pod['spec']['nodeName']}-kubelet"
-        subprocess.run([os.environ["PERENNIAL_CLUSTER_FAULT"], kubelet], check=True)
+        assert harm("CLUSTER_FAULT", f"{pod['spec']['nodeName']}-kubelet")
         pods.cluster.kubectl("delete", "pod", trigger.pod_name, "--grace-period=1", "--wait=false")
 
     try:
@@ -128,15 +124,14 @@ def test_a_pod_whose_node_does_not_answer_is_given_up(pods: Pods) -> None:
         assert deferred.value.trigger.pod_name not in lost
         again.on_kill()
     finally:
-        subprocess.run([os.environ["PERENNIAL_CLUSTER_UP"]], check=True, capture_output=True)
+        harm("CLUSTER_UP")
 
 
 def test_while_the_api_server_is_away_for_a_moment_no_try_is_lost(pods: Pods) -> None:
-    if missing := missing_commands():
-        pytest.skip(f"{', '.join(missing)}: nothing to harm the cluster with")
+    require_commands()
     call = _training(pods, 13)
-    subprocess.run([os.environ["PERENNIAL_CLUSTER_FAULT"], "apiserver"], check=True)
-    back = threading.Timer(3, subprocess.run, [os.environ["PERENNIAL_CLUSTER_UP"]], {"capture_output": True})
+    assert harm("CLUSTER_FAULT", "apiserver")
+    back = threading.Timer(3, harm, ["CLUSTER_UP"])
     back.start()
     try:
         assert _run(call) == call.run_key

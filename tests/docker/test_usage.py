@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -25,12 +24,8 @@ PRICES = {"currency": "EUR", "cpu_hour": 3600, "memory_gib_hour": 360, "gpu_hour
 @pytest.fixture(autouse=True)
 def profile(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     """The profile of the cluster's namespace, with prices: a core's second costs a euro."""
-    where = {"namespace": pods.cluster.namespace, "images": {"trainer": pods.image}}
-    text = json.dumps({"kubernetes": where, "prices": PRICES})
-    (pods.project.specs / "profiles/priced.yaml").write_text(text)
-    monkeypatch.setenv("PERENNIAL_PROFILE", "priced")
-    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", '{"conn_type": "kubernetes"}')
-    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_STORE", '{"conn_type": "generic"}')
+    for name, text in pods.airflow_environment(prices=PRICES).items():
+        monkeypatch.setenv(name, text)
 
 
 def _call(pods: Pods, day: int, **needs: Any) -> Call:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.docker.cluster import Cluster, Refused
 
@@ -31,9 +32,11 @@ _POD_ENDS_WITHIN = 60
 """Seconds that the triggerer is held still at most, until a pod has ended that it waits for."""
 
 
-def missing_commands() -> list[str]:
-    """The settings that a campaign needs and does not find."""
-    return [f"PERENNIAL_{name}" for name in COMMANDS if f"PERENNIAL_{name}" not in os.environ]
+def require_commands() -> None:
+    """Skip a test that can harm nothing here."""
+    missing = [f"PERENNIAL_{name}" for name in COMMANDS if f"PERENNIAL_{name}" not in os.environ]
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: nothing to harm the cluster and the store with")
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Chaos:
         """Kill a pod's processes behind Kubernetes' back."""
         if (pod := self._pod("Running")) is None:
             return None
-        return pod if _command("CLUSTER_FAULT", "pod", f"{self.cluster.namespace}/{pod}") else None
+        return pod if harm("CLUSTER_FAULT", "pod", f"{self.cluster.namespace}/{pod}") else None
 
     def second_pod(self) -> str | None:
         """Start another pod for a call that has one."""
@@ -120,12 +123,12 @@ class Chaos:
 
     def store(self) -> str | None:
         """Take the S3 server away for a while."""
-        return f"{_AWAY} s" if _command("STORE_FAULT", "freeze", str(_AWAY)) else None
+        return f"{_AWAY} s" if harm("STORE_FAULT", "freeze", str(_AWAY)) else None
 
     def store_killed(self) -> str | None:
         """Kill the S3 server, and bring it back."""
-        killed = _command("STORE_FAULT", "kill")
-        _command("STORE_UP")
+        killed = harm("STORE_FAULT", "kill")
+        harm("STORE_UP")
         return "brought back" if killed else None
 
     def faults(self) -> dict[str, Callable[[], str | None]]:
@@ -153,9 +156,9 @@ class Chaos:
 
     def _away(self, part: str, seconds: float) -> str | None:
         """A part of the cluster, killed and brought back after some time."""
-        killed = _command("CLUSTER_FAULT", part)
+        killed = harm("CLUSTER_FAULT", part)
         time.sleep(seconds)
-        _command("CLUSTER_UP")
+        harm("CLUSTER_UP")
         return f"{part}, {seconds:.0f} s" if killed else None
 
     def _delete(self, *how: str) -> str | None:
@@ -232,7 +235,7 @@ def _home(process: psutil.Process) -> str | None:
     return home
 
 
-def _command(name: str, *arguments: str) -> bool:
+def harm(name: str, *arguments: str) -> bool:
     """Run a command that a setting names; whether it did what it is for."""
     command = [os.environ[f"PERENNIAL_{name}"], *arguments]
     return subprocess.run(command, capture_output=True, timeout=180).returncode == 0

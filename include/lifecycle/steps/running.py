@@ -118,17 +118,17 @@ def run_step(
     if needs_more_processes(call):
         run_together(call, store)
         return read_receipt(call.run_key, store), False
+    return _run(call, store, connections, termination or Termination())
+
+
+def _run(
+    call: Call, store: Store, connections: Connections, termination: Termination
+) -> tuple[Receipt, bool]:
+    """Run a call in this process; adopted is the receipt of a worker that another one leads."""
     started, meter = datetime.now(UTC), Meter()
     with ExitStack() as until_receipt:
         with _scratch_folder(call.step) as folder:
-            work = Work(
-                call,
-                store,
-                folder,
-                connections,
-                termination or Termination(),
-                until_receipt=until_receipt,
-            )
+            work = Work(call, store, folder, connections, termination, until_receipt=until_receipt)
             _step(call.step)(work)
         receipt = Receipt(
             call=call,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -19,7 +19,7 @@ from include.lifecycle.model.estimators import check_estimator
 from include.lifecycle.model.features import input_types, load_feature_code
 from include.lifecycle.model.gpu import GpuWatch
 from include.lifecycle.model.packaging import write_package
-from include.lifecycle.model.training import on_device, train
+from include.lifecycle.model.training import Trained, on_device, train
 from include.lifecycle.model.training_set import IDENTITY, InMemory, TrainingSet, sample_of
 from include.lifecycle.model.workers import Communicator, joined
 from include.lifecycle.monitor.drift import Reference, describe
@@ -133,18 +133,7 @@ def run(work: Work) -> None:
     except Rejected as error:
         raise Rejected(f"{model.name}.yaml: {error}") from error
 
-    package = write_package(
-        work.folder / "package",
-        trained.fitted,
-        source,
-        inputs=inputs,
-        key=datasets[model.rows].key[0],
-        event_time=datasets[model.rows].event_time,
-    )
-    for file in package:
-        work.keep(file.name, file)
-    trained.gate.to_parquet(work.folder / "gate.parquet")
-    work.keep("gate", work.folder / "gate.parquet")
+    _keep_trained(work, trained, source, inputs, datasets[model.rows])
     privacy = privacy_of(datasets, found)
     lookback = parse_duration(work.call.spec["lookback"])
     _keep_references(work, table, lookback, workers, private=bool(privacy))
@@ -160,6 +149,24 @@ def run(work: Work) -> None:
         **({"gpu": watch.use.model_dump()} if watch else {}),
     }
     keep_provenance(work)
+
+
+def _keep_trained(
+    work: Work, trained: Trained, source: bytes, inputs: Mapping[str, str], rows: DatasetSpec
+) -> None:
+    """The package's files, and the gate's scores."""
+    package = write_package(
+        work.folder / "package",
+        trained.fitted,
+        source,
+        inputs=inputs,
+        key=rows.key[0],
+        event_time=rows.event_time,
+    )
+    for file in package:
+        work.keep(file.name, file)
+    trained.gate.to_parquet(work.folder / "gate.parquet")
+    work.keep("gate", work.folder / "gate.parquet")
 
 
 def _keep_references(

@@ -13,6 +13,7 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.sdk.exceptions import TaskDeferred
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from include.lifecycle.errors import Transient
 from include.lifecycle.spec.compute import Compute
@@ -21,7 +22,7 @@ from include.lifecycle.store.receipts import Receipt, find_receipt, read_call
 from include.lifecycle.store.usage import Attempt
 from mlops.business_time import Context
 from mlops.hooks.store import StoreHook
-from mlops.job_spec import job_of
+from mlops.job_spec import job_name, job_of
 from mlops.job_state import is_over, pods_of, why_not
 from mlops.operators.pod import cluster_answers, patiently
 from mlops.pod_spec import subject_of
@@ -42,6 +43,8 @@ class StepJob:
         self.cluster = open_profile().kubernetes or Kubernetes()
         self.store = StoreHook().get_conn()
         self.call = read_call(run_key, self.store)
+        self._subject = subject_of(self.call, self.store)
+        self._name = job_name(self.call, self._subject)
         self._ended: list[k8s.V1Pod] = []
 
     def start(self, context: Context) -> Receipt:
@@ -49,17 +52,18 @@ class StepJob:
         if (receipt := find_receipt(self.run_key, self.store)) is not None:
             return receipt
         with cluster_answers(self.call.step):
-            job = self._job(context["ti"].try_number)
+            job = job_of(self.call, self._subject, self.compute, self.cluster, context["ti"].try_number)
             patiently(self._get_or_create, job, waited_for_by(context["ti"]))
         raise TaskDeferred(trigger=self._trigger(), method_name="resume", timeout=self.timeout)
 
     def finish(self, context: Context, event: dict[str, Any]) -> Receipt:
         """The receipt that the Job left; raises Transient or Rejected, by what became of its pods."""
-        receipt = find_receipt(self.run_key, self.store)
+        if (receipt := find_receipt(self.run_key, self.store)) is not None:
+            with suppress(ApiException, HTTPError):  # it costs what can be seen: done is done
+                self._ended = self._pods()
+            return receipt
         with cluster_answers(self.call.step):
             self._ended = patiently(self._pods)
-            if receipt is not None:
-                return receipt
             job = patiently(self._found)
             error = why_not(job, pods_of(job, self._ended), self.call.step)
             self.on_kill()
@@ -111,16 +115,9 @@ class StepJob:
         ).items
         return pods
 
-    def _job(self, attempt: int) -> k8s.V1Job:
-        return job_of(self.call, subject_of(self.call, self.store), self.compute, self.cluster, attempt)
-
     def _trigger(self) -> JobTrigger:
         patience, startup = self.compute.patience.total_seconds(), self.cluster.startup.total_seconds()
         return JobTrigger(self._name, self.cluster.namespace, self.cluster.connection, patience, startup)
-
-    @cached_property
-    def _name(self) -> str:
-        return str(self._job(attempt=1).metadata.name)
 
     @cached_property
     def _hook(self) -> KubernetesHook:
