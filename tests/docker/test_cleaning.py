@@ -28,6 +28,7 @@ from tests.lifecycle import tiny
 from tests.lifecycle.tiny import Project, midnight
 
 NOWHERE = "perennial-trainer:nowhere"
+_LOOKS = 20
 
 
 class Janitor(Task):
@@ -87,12 +88,22 @@ def _clean(**states: str) -> Any:
     return CleanClusterOperator(task_id="cluster").execute(context_of(janitor))
 
 
+def _cleaned(deleted: int, **states: str) -> None:
+    """Look as often as it takes: a pod that changes under the janitor's eyes is left for its next look."""
+    seen = 0
+    for _ in range(_LOOKS):
+        seen += _clean(**states)["deleted"]
+        if seen >= deleted:
+            break
+    assert seen == deleted
+
+
 def test_pods_go_when_their_task_ended_or_is_gone_and_no_other(cluster: Cluster, project: Project) -> None:
     waits, _, _ = (
         _deferred(_call(project, day), run) for day, run in enumerate(("waits", "failed", "deleted"), start=1)
     )
     anothers = cluster.create(_labelled(step_pod(NOWHERE), "f" * 32))["metadata"]["name"]
-    assert _clean(waits="deferred", failed="failed") == {"deleted": 2, "left": 2}
+    _cleaned(2, waits="deferred", failed="failed")
     assert _pods(cluster) == {waits, anothers}
     assert _clean(waits="deferred")["deleted"] == 0
 
@@ -102,14 +113,14 @@ def test_a_pod_belongs_to_the_task_that_adopted_it_last(cluster: Cluster, projec
     pod = _deferred(call, "first")
     assert _deferred(call, "second") == pod
     assert _clean(first="failed", second="deferred") == {"deleted": 0, "left": 1}
-    assert _clean(first="deferred", second="failed") == {"deleted": 1, "left": 0}
+    _cleaned(1, first="deferred", second="failed")
 
 
 def test_the_second_pod_of_a_call_goes(cluster: Cluster, project: Project) -> None:
     call = _call(project, 1)
     first = _deferred(call, "waits")
     cluster.create(_labelled(step_pod(NOWHERE), call.run_key[:32]))
-    assert _clean(waits="deferred") == {"deleted": 1, "left": 1}
+    _cleaned(1, waits="deferred")
     assert _pods(cluster) == {first}
 
 
