@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import time
 from pathlib import Path
@@ -22,8 +23,9 @@ class Meter:
         """Since the meter was made."""
         return time.monotonic() - self._began
 
-    def attempt(self, gpu_seconds: float = 0) -> Attempt:
-        """This process as an attempt, so far.
+    def attempt(self, gpu_seconds: float = 0, workers: int = 1) -> Attempt:
+        """This process as an attempt, so far, with the other `workers` of its call on this machine: each does
+        as much, and is counted as this one. In a pod it is counted alone.
 
         CPU-seconds are those of the process and of its children that have ended. Memory counts for the whole
         time as the process's peak (resident set), which is that of its life: it is meant for a process
@@ -31,13 +33,15 @@ class Meter:
         """
         seconds = self.seconds
         peak_gib = _peak_kib() / (1 << 20)
+        pod = os.environ.get("PERENNIAL_POD_UID")
+        alike = 1 if pod else workers
         usage = Usage(
             seconds=round(seconds, 3),
-            cpu_seconds=round(_cpu_seconds() - self._cpu, 3),
-            memory_gib_seconds=round(peak_gib * seconds, 3),
-            gpu_seconds=round(gpu_seconds, 3),
+            cpu_seconds=round(alike * (_cpu_seconds() - self._cpu), 3),
+            memory_gib_seconds=round(alike * peak_gib * seconds, 3),
+            gpu_seconds=round(alike * gpu_seconds, 3),
         )
-        if pod := os.environ.get("PERENNIAL_POD_UID"):
+        if pod:
             return Attempt(id=pod, where=f"pod {socket.gethostname()}", usage=usage)
         return Attempt(id=uuid4().hex, where="process", usage=usage)
 
@@ -49,4 +53,5 @@ def _peak_kib() -> int:
 
 
 def _cpu_seconds() -> float:
-    return sum(os.times()[:4])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)

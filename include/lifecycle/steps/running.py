@@ -16,7 +16,7 @@ import duckdb
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.steps.code import code_hash, git_commit
 from include.lifecycle.steps.metering import Meter
-from include.lifecycle.steps.together import needs_more_processes, run_together
+from include.lifecycle.steps.together import needs_more_processes, run_together, workers_of
 from include.lifecycle.store.checkpoints import StoredCheckpoints, remove_checkpoints
 from include.lifecycle.store.connections import Connections, environment_connection
 from include.lifecycle.store.objects import Output, Store, is_full
@@ -137,7 +137,7 @@ def _run(
             results=work.results,
             started=started,
             commit=git_commit(),
-            attempt=meter.attempt(work.results.get("gpu", {}).get("gpu_seconds", 0)),
+            attempt=meter.attempt(work.results.get("gpu", {}).get("gpu_seconds", 0), workers_of(call)),
         )
         receipt = write_receipt(receipt, store) if work.leads else receipt
     if not work.leads:

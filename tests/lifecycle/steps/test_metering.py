@@ -59,10 +59,23 @@ def test_a_process_is_an_attempt_of_its_own_and_a_pod_the_one_that_its_uid_names
     assert (in_pod.id, in_pod.where) == ("8c1f", f"pod {os.uname().nodename}")
 
 
+def test_workers_on_one_machine_count_each_and_a_pod_counts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Meter()
+    _work(0.2)
+    alone, three = (meter.attempt(gpu_seconds=2, workers=workers).usage for workers in (1, 3))
+    assert three.cpu_seconds == pytest.approx(3 * alone.cpu_seconds, rel=0.1)
+    assert three.memory_gib_seconds == pytest.approx(3 * alone.memory_gib_seconds, rel=0.1)
+    assert (alone.gpu_seconds, three.gpu_seconds) == (2, 6)
+    assert three.seconds < 2 * alone.seconds
+    monkeypatch.setenv("PERENNIAL_POD_UID", "8c1f")
+    assert meter.attempt(gpu_seconds=2, workers=3).usage.gpu_seconds == 2
+
+
 def test_a_receipt_tells_what_the_process_that_wrote_it_used(world: Project, trained: Receipt) -> None:
     world.store.remove(receipt_path(trained.run_key))
     receipt, _ = run_step(trained.call, world.store)
     assert receipt.attempt is not None
     assert receipt.attempt.usage.cpu_seconds > 0
-    assert receipt.attempt.usage.seconds <= (receipt.ended - receipt.started).total_seconds()
+    took = (receipt.ended - receipt.started).total_seconds()
+    assert receipt.attempt.usage.seconds == pytest.approx(took, abs=0.1)
     assert find_receipt(trained.run_key, world.store) == receipt

@@ -62,6 +62,9 @@ def test_three_workers_learn_as_well_as_one(world: Project, trained: Receipt) ->
     assert receipt.outputs["reference"] == trained.outputs["reference"]
     assert {**receipt.results, "trees": 0} == {**trained.results, "trees": 0}
     assert world.store.list("checkpoints") == []
+    assert receipt.attempt is not None
+    used = receipt.attempt.usage
+    assert used.memory_gib_seconds / used.seconds > 0.6  # one of them needs half of that
 
 
 class Parent:
