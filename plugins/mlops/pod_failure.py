@@ -15,6 +15,7 @@ _OVERDUE = timedelta(seconds=30)
 """How much longer than its grace period a pod may take to end."""
 _GONE = "its node was lost, drained, or needed for something more important"
 _ERROR = re.compile(r"^(Transient|Rejected): ", re.MULTILINE)
+_NO_COMMAND = ("no such file or directory", "executable file not found", "permission denied")
 _UNREACHABLE = (
     "timeout",
     "too many requests",
@@ -78,8 +79,14 @@ def _of_waiting(pod: k8s.V1Pod) -> _Found:
             return (Transient if passing else Rejected), f"{text}, or push the image"
         if reason == "CreateContainerConfigError":
             return Rejected, f"cannot start ({message}); create the Secret as docker/README.md says"
-        return Rejected, f"cannot start ({reason}: {message})"
+        return _of_runtime(reason, message)
     return None
+
+
+def _of_runtime(reason: str, message: str) -> _Found:
+    """Nothing but a wrong command fails on every node; anything else is a node's trouble."""
+    wrong = any(sign in message.lower() for sign in _NO_COMMAND)
+    return Rejected if wrong else Transient, f"cannot start ({reason}: {message})"
 
 
 def _of_ended(pod: k8s.V1Pod, needs: str) -> _Found:
@@ -96,6 +103,10 @@ def _of_ended(pod: k8s.V1Pod, needs: str) -> _Found:
             return Rejected, f"refuses: {message}"
         if code == Transient.exit_code:
             return Transient, f"could not go on: {message}"
+        if reason in ("Unknown", "ContainerStatusUnknown"):
+            return Transient, f"ended while nobody saw it ({reason}): {_GONE}; another one goes on"
+        if reason in ("StartError", "ContainerCannotRun"):
+            return _of_runtime(reason, message)
         if code in (137, 143):
             return Transient, f"was killed (exit code {code}): another one goes on from the last checkpoint"
         return Rejected, f"failed with exit code {code}, {reason}: {message}"
