@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aiohttp import ClientError
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException, BatchV1Api, CoreV1Api
@@ -57,8 +58,8 @@ class JobTrigger(BaseTrigger):
                 )
                 pods = pods_of(job, found.items)
                 await self._show_log(connection, pods)
-        except (ApiException, OSError) as error:
-            self.log.warning("the cluster does not answer: %s", str(error).splitlines()[0])
+        except (ApiException, ClientError, OSError) as error:
+            self.log.warning("the cluster does not answer: %s", (str(error) or repr(error)).splitlines()[0])
             return isinstance(error, ApiException) and error.status == 404
         return is_over(job) or waits_too_long(pods, datetime.now(UTC), *limits) is not None
 
