@@ -159,10 +159,12 @@ class Campaign:
         return str(self.world.airflow.get(f"/dags/{run.dag_id}/dagRuns/{run.run_id}", {})["state"])
 
     def _settle(self) -> None:
-        """Wait until every run that was asked for, and every release that they woke, has ended."""
+        """Wait until every run that was asked for, and every release that they wake, has ended."""
 
         def ended() -> bool:
             self._look_at_champion()
+            if self.world.replay.state().undecided:
+                return False  # its release may not have begun
             states = [self._state(run) for run in self.runs]
             states += [run["state"] for run in self.world.airflow.runs(RELEASE)]
             return all(state in ENDED for state in states)
