@@ -15,7 +15,8 @@ _OVERDUE = timedelta(seconds=30)
 """How much longer than its grace period a pod may take to end."""
 _GONE = "its node was lost, drained, or needed for something more important"
 _ERROR = re.compile(r"^(Transient|Rejected): ", re.MULTILINE)
-_NO_COMMAND = ("no such file or directory", "executable file not found", "permission denied")
+_NO_COMMAND = 'container process: exec: "'
+"""How runc begins to say that the image has no such command; nodes miss files of their own, too."""
 _UNREACHABLE = (
     "timeout",
     "too many requests",
@@ -85,8 +86,8 @@ def _of_waiting(pod: k8s.V1Pod) -> _Found:
 
 def _of_runtime(reason: str, message: str) -> _Found:
     """Nothing but a wrong command fails on every node; anything else is a node's trouble."""
-    wrong = any(sign in message.lower() for sign in _NO_COMMAND)
-    return Rejected if wrong else Transient, f"cannot start ({reason}: {message})"
+    kind = Rejected if _NO_COMMAND in message else Transient
+    return kind, f"cannot start ({reason}: {message})"
 
 
 def _of_ended(pod: k8s.V1Pod, needs: str) -> _Found:

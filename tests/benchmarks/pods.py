@@ -15,6 +15,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from unittest.mock import patch
 
 os.environ.setdefault("AIRFLOW_HOME", mkdtemp(prefix="airflow-of-benchmarks-"))  # before any import of it
 os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
@@ -42,8 +43,8 @@ def run() -> list[Figure]:
         with (
             deployed("perennial-benchmark", root / "manifests") as cluster,
             running_pods(cluster, built_image(), os.environ["PERENNIAL_S3_POD_ENDPOINT"], root) as pods,
+            patch.dict(os.environ, pods.airflow_environment()),
         ):
-            os.environ.update(pods.airflow_environment())
             # A checkpoint after each tree shows when the first is there.
             pods.project.edit("models/late.yaml", "  seed: 3", "  segment: 1\n  checkpoint: 0s\n  seed: 3")
             rounds = [_Round(pods, _training(pods, seed)) for seed in range(ROUNDS + 1)][1:]

@@ -114,6 +114,7 @@ def test_a_pod_belongs_to_the_task_that_adopted_it_last(cluster: Cluster, projec
     assert _deferred(call, "second") == pod
     assert _clean(first="failed", second="deferred") == {"deleted": 0, "left": 1}
     _cleaned(1, first="deferred", second="failed")
+    assert _pods(cluster) == set()
 
 
 def test_the_second_pod_of_a_call_goes(cluster: Cluster, project: Project) -> None:

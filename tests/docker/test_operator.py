@@ -17,7 +17,7 @@ from tests.docker.cluster import python_pod
 from tests.docker.deferral import Task, context_of, run_to_end
 from tests.docker.pods import Pods
 from tests.lifecycle.tiny import MODEL, midnight
-from tests.system.faults import harm, require_commands
+from tests.system.faults import require_commands, run_command
 
 SMALL = {"cpu": 0.1, "memory": "1Gi", "deadline": "5m"}
 pytestmark = pytest.mark.usefixtures("profile")
@@ -111,7 +111,7 @@ def test_a_pod_whose_node_does_not_answer_is_given_up(pods: Pods) -> None:
         lost.append(trigger.pod_name)
         pods.await_running(call)
         (pod,) = pods.of(call)
-        assert harm("CLUSTER_FAULT", f"{pod['spec']['nodeName']}-kubelet")
+        assert run_command("CLUSTER_FAULT", f"{pod['spec']['nodeName']}-kubelet")
         pods.cluster.kubectl("delete", "pod", trigger.pod_name, "--grace-period=1", "--wait=false")
 
     try:
@@ -124,14 +124,14 @@ def test_a_pod_whose_node_does_not_answer_is_given_up(pods: Pods) -> None:
         assert deferred.value.trigger.pod_name not in lost
         again.on_kill()
     finally:
-        harm("CLUSTER_UP")
+        run_command("CLUSTER_UP")
 
 
 def test_while_the_api_server_is_away_for_a_moment_no_try_is_lost(pods: Pods) -> None:
     require_commands()
     call = _training(pods, 13)
-    assert harm("CLUSTER_FAULT", "apiserver")
-    back = threading.Timer(3, harm, ["CLUSTER_UP"])
+    assert run_command("CLUSTER_FAULT", "apiserver")
+    back = threading.Timer(3, run_command, ["CLUSTER_UP"])
     back.start()
     try:
         assert _run(call) == call.run_key

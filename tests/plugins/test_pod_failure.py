@@ -48,6 +48,7 @@ UNSCHEDULABLE = _pod(
         _condition("PodScheduled", "False", "Unschedulable", "0/2 nodes: 2 Insufficient nvidia.com/gpu.")
     ],
 )
+NO_COMMAND = 'runc create failed: unable to start container process: exec: "x":'
 TAINTED = _condition("DisruptionTarget", "True", "DeletionByTaintManager", "node is not ready")
 
 
@@ -65,9 +66,10 @@ TAINTED = _condition("DisruptionTarget", "True", "DeletionByTaintManager", "node
         (_ended(137, "ContainerStatusUnknown"), Transient, "nobody saw it (ContainerStatusUnknown)"),
         (_ended(255), Rejected, "exit code 255"),
         (_ended(128, "StartError", "shim: context canceled"), Transient, "StartError: shim: context"),
-        (_ended(128, "StartError", 'exec: "x": executable file not found'), Rejected, "cannot start"),
+        (_ended(128, "StartError", f"{NO_COMMAND} executable file not found"), Rejected, "cannot start"),
+        (_ended(128, "StartError", "open /run/x: no such file or directory"), Transient, "cannot start"),
         (_waiting("CreateContainerError", "context deadline exceeded"), Transient, "context deadline"),
-        (_waiting("RunContainerError", "x: permission denied"), Rejected, "permission denied"),
+        (_waiting("RunContainerError", f"{NO_COMMAND} permission denied"), Rejected, "permission denied"),
         (_waiting("ErrImagePull", "not found"), Rejected, "kubernetes.images"),
         (_waiting("ImagePullBackOff", "i/o timeout"), Transient, "kubernetes.images"),
         (_waiting("CreateContainerConfigError", 'secret "s" not found'), Rejected, "create the Secret"),

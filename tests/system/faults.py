@@ -95,7 +95,7 @@ class Chaos:
         """Kill a pod's processes behind Kubernetes' back."""
         if (pod := self._pod("Running")) is None:
             return None
-        return pod if harm("CLUSTER_FAULT", "pod", f"{self.cluster.namespace}/{pod}") else None
+        return pod if run_command("CLUSTER_FAULT", "pod", f"{self.cluster.namespace}/{pod}") else None
 
     def second_pod(self) -> str | None:
         """Start another pod for a call that has one."""
@@ -123,12 +123,12 @@ class Chaos:
 
     def store(self) -> str | None:
         """Take the S3 server away for a while."""
-        return f"{_AWAY} s" if harm("STORE_FAULT", "freeze", str(_AWAY)) else None
+        return f"{_AWAY} s" if run_command("STORE_FAULT", "freeze", str(_AWAY)) else None
 
     def store_killed(self) -> str | None:
         """Kill the S3 server, and bring it back."""
-        killed = harm("STORE_FAULT", "kill")
-        harm("STORE_UP")
+        killed = run_command("STORE_FAULT", "kill")
+        run_command("STORE_UP")
         return "brought back" if killed else None
 
     def faults(self) -> dict[str, Callable[[], str | None]]:
@@ -156,9 +156,9 @@ class Chaos:
 
     def _away(self, part: str, seconds: float) -> str | None:
         """A part of the cluster, killed and brought back after some time."""
-        killed = harm("CLUSTER_FAULT", part)
+        killed = run_command("CLUSTER_FAULT", part)
         time.sleep(seconds)
-        harm("CLUSTER_UP")
+        run_command("CLUSTER_UP")
         return f"{part}, {seconds:.0f} s" if killed else None
 
     def _delete(self, *how: str) -> str | None:
@@ -235,7 +235,7 @@ def _home(process: psutil.Process) -> str | None:
     return home
 
 
-def harm(name: str, *arguments: str) -> bool:
+def run_command(name: str, *arguments: str) -> bool:
     """Run a command that a setting names; whether it did what it is for."""
     command = [os.environ[f"PERENNIAL_{name}"], *arguments]
     return subprocess.run(command, capture_output=True, timeout=180).returncode == 0

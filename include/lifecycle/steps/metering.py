@@ -24,8 +24,8 @@ class Meter:
         return time.monotonic() - self._began
 
     def attempt(self, gpu_seconds: float = 0, workers: int = 1) -> Attempt:
-        """This process as an attempt, so far, with the other `workers` of its call on this machine: each does
-        as much, and is counted as this one. In a pod it is counted alone.
+        """This process as an attempt, so far; of a call that takes several `workers` on one machine, all of
+        them, each counted as this one. In a pod each counts itself.
 
         CPU-seconds are those of the process and of its children that have ended. Memory counts for the whole
         time as the process's peak (resident set), which is that of its life: it is meant for a process
