@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 RETRYING: dict[str, Any] = {
-    "retries": 5,
+    "retries": 10,
     "retry_delay": timedelta(seconds=10),
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=5),
 }
-"""About ten minutes in all: a node that is lost, or a store that restarts, is back by then. What a retry
-would not help is not tried again (`Rejected`)."""
+"""About half an hour in all: a node that is lost, or a store that restarts, is back by then, and nodes that
+are taken away again and again, as cheap ones are, do not use up a task's tries. What a retry would not help
+is not tried again (`Rejected`)."""

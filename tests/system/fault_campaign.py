@@ -26,6 +26,7 @@ from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.receipts import Receipt, read_receipt
 from tests.docker.cluster import Cluster, Refused
 from tests.system.faults import Chaos
+from tests.system.tries import Tried, tried
 from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, World
 
 INGEST, TRAIN, RELEASE = "flights.ingest", f"{MODEL}.train", f"{MODEL}.release"
@@ -124,6 +125,8 @@ class Campaign:
         console.print(table)
         runs = Counter(run.dag_id for run in self.runs)
         console.print(f"runs: {dict(runs)}, {time.monotonic() - self.began:.0f} s")
+        hardest = max((task for run in self.runs for task in self._tried(run)), key=lambda task: task.tries)
+        console.print(f"most tried: {hardest}", highlight=False, markup=False)
         for name, found in vars(outcome).items():
             console.print(f"{name.replace('_', ' ')}: {len(found)} {'; '.join(found)}", highlight=False)
 
@@ -185,13 +188,18 @@ class Campaign:
         for run in self.runs:
             state = self._state(run)
             if state != "success":
-                outcome.lost_runs.append(f"{run.dag_id} {run.run_id} {run.conf}: {state}")
+                story = "; ".join(str(task) for task in self._tried(run) if task.state == "failed")
+                told = f"{run.dag_id} {run.run_id} {run.conf}: {state}; {story}"
+                outcome.lost_runs.append(told)
             outcome.false_successes += self._false_successes(run)
         outcome.duplicate_versions = self._duplicates()
         outcome.orphan_pods = self._orphan_pods()
         outcome.wrong_champions = self._wrong_champions()
         outcome.wrong_rows = self._wrong_rows()
         return outcome
+
+    def _tried(self, run: Run) -> list[Tried]:
+        return tried(self.world.airflow, run.dag_id, run.run_id)
 
     def _false_successes(self, run: Run) -> list[str]:
         """Tasks that Airflow calls a success, and no valid receipt of their own call proves it."""
