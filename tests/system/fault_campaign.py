@@ -125,10 +125,11 @@ class Campaign:
         console.print(table)
         runs = Counter(run.dag_id for run in self.runs)
         console.print(f"runs: {dict(runs)}, {time.monotonic() - self.began:.0f} s")
-        hardest = max((task for run in self.runs for task in self._tried(run)), key=lambda task: task.tries)
-        console.print(f"most tried: {hardest}", highlight=False, markup=False)
         for name, found in vars(outcome).items():
             console.print(f"{name.replace('_', ' ')}: {len(found)} {'; '.join(found)}", highlight=False)
+        # Last: the counts are told even if Airflow does not answer any more.
+        hardest = max((task for run in self.runs for task in self._tried(run)), key=lambda task: task.tries)
+        console.print(f"most tried: {hardest.story()}", highlight=False, markup=False)
 
     def _keep_at_work(self) -> None:
         """Ask for runs until enough are unfinished; now and then for one of them twice."""
@@ -188,9 +189,8 @@ class Campaign:
         for run in self.runs:
             state = self._state(run)
             if state != "success":
-                story = "; ".join(str(task) for task in self._tried(run) if task.state == "failed")
-                told = f"{run.dag_id} {run.run_id} {run.conf}: {state}; {story}"
-                outcome.lost_runs.append(told)
+                story = "; ".join(task.story() for task in self._tried(run) if task.state == "failed")
+                outcome.lost_runs.append(f"{run.dag_id} {run.run_id} {run.conf}: {state}; {story}")
             outcome.false_successes += self._false_successes(run)
         outcome.duplicate_versions = self._duplicates()
         outcome.orphan_pods = self._orphan_pods()

@@ -19,7 +19,8 @@ class Tried:
     state: str | None
     tries: int
 
-    def __str__(self) -> str:
+    def story(self) -> str:
+        """What each try said last, as Airflow's logs have it."""
         said = (f"{number}: {self._last_words(number)}" for number in range(1, self.tries + 1))
         return "\n  ".join((f"{self.path}, {self.tries} tries, {self.state}", *said))
 
