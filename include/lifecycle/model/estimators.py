@@ -11,10 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 from joblib import parallel_config
 from sklearn.base import ClassifierMixin
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import all_estimators, get_tags
 from threadpoolctl import threadpool_limits
 
@@ -61,7 +57,17 @@ def build_estimator(training: Training, categories: int, numbers: int) -> Any:
     takes = get_tags(classifier).input_tags
     if takes.allow_nan:
         return classifier
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=takes.sparse)
+    return _prepared(classifier, categories, numbers, sparse=takes.sparse)
+
+
+def _prepared(classifier: Any, categories: int, numbers: int, sparse: bool) -> Any:
+    # Imported late: a training of XGBoost's, a pod's most often, does without.
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=sparse)
     scaled = Pipeline(
         [("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())]
     )

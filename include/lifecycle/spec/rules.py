@@ -35,8 +35,9 @@ class Expectation(Value):
 
     name: str
     arguments: dict[str, Any]
-    severity: Severity | None = None
-    """Without one, `quarantine` where rows break it and `stop` where the partition does."""
+    severity: Severity | None = Field(
+        None, description="Without one, `quarantine` where rows break it and `stop` where the partition does."
+    )
 
     @model_validator(mode="before")
     @classmethod

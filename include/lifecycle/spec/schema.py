@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
@@ -20,11 +25,36 @@ KINDS: dict[str, type[Value]] = {"dataset": DatasetSpec, "model": ModelSpec, "pr
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Shows the default of a duration as a person writes it."""
+    """Shows the default of a duration as a person writes it, and says of each key what its class does.
+
+    `use_attribute_docstrings` would read the source of every class in every process that imports one.
+    """
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """The schema of a class, its keys described."""
+        described = super().model_schema(schema)
+        texts = _attribute_docstrings(schema["cls"])
+        for key, value in described.get("properties", {}).items():
+            if key in texts:
+                value.setdefault("description", texts[key])
+        return described
 
     def encode_default(self, dft: Any) -> Any:
         """The default as JSON."""
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
+def _attribute_docstrings(kind: type) -> dict[str, str]:
+    """The text below each attribute of a class of the specs, and of those it derives from."""
+    texts: dict[str, str] = {}
+    for each in reversed([each for each in kind.__mro__ if issubclass(each, Value)]):
+        (tree,) = ast.parse(dedent(inspect.getsource(each))).body
+        assert isinstance(tree, ast.ClassDef)
+        for attribute, below in pairwise(tree.body):
+            match attribute, below:
+                case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                    texts[name] = inspect.cleandoc(text)
+    return texts
 
 
 def schema_text(kind: type[Value]) -> str:

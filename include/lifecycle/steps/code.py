@@ -21,6 +21,7 @@ def code_hash(step: str) -> str:
     return sha256(canonical_json({**code_files(step), LOCK.name: sha256(LOCK.read_bytes())}))
 
 
+@cache
 def code_files(step: str) -> dict[str, str]:
     """sha256 of each file of the library that a step uses, by its path in the project."""
     files = sorted(map(_file, _reached(f"{_LIBRARY}.steps.{step}")))
