@@ -1,17 +1,22 @@
-"""``python -m include.lifecycle`` checks specs, writes their schemas, trains versions again, tells costs."""
+"""``python -m include.lifecycle`` checks specs, writes schemas, trains again, tells costs and decisions."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.spec.catalog import Catalog, open_catalog
 from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.profile import open_profile
 from include.lifecycle.spec.schema import stale_schemas, write_schemas
+
+if TYPE_CHECKING:
+    from include.lifecycle.store.ledger import Entry
 
 
 def mistakes() -> list[str]:
@@ -85,16 +90,50 @@ def costs(asked: argparse.Namespace) -> int:
     """Print the totals per month of the models named, or of all."""
     from include.lifecycle.release.costs import table_of_months
     from include.lifecycle.release.state import fold
+    from include.lifecycle.store.ledger import models_of
+    from include.lifecycle.store.objects import open_store
+
+    for model in asked.models or models_of(open_store()):
+        print(f"{model}\n{table_of_months(fold(_entries(model)).usage)}\n")
+    return 0
+
+
+def ledger(asked: argparse.Namespace) -> int:
+    """Verify, show or export what was decided about a model."""
+    from include.lifecycle.release.history import json_lines, told
+
+    entries = _entries(asked.model)
+    if asked.what == "verify":
+        _verify_head(asked.model, entries)
+        print(f"{asked.model}: {len(entries)} entries, none changed, removed, reordered or cut off")
+    else:
+        print((told if asked.what == "show" else json_lines)(entries), end="")
+    return 0
+
+
+def _entries(model: str) -> list[Entry]:
+    """The ledger of a model, its chain verified; raises Rejected where there is none."""
     from include.lifecycle.store.ledger import Ledger, models_of
     from include.lifecycle.store.objects import open_store
 
     store = open_store()
-    known = models_of(store)
-    for model in asked.models or known:
-        if model not in known:
-            raise Rejected(f"no ledger of {model!r} in {store.uri}{nearest(model, known)}")
-        print(f"{model}\n{table_of_months(fold(Ledger(store, model).entries()).usage)}\n")
-    return 0
+    if model not in (known := models_of(store)):
+        raise Rejected(f"no ledger of {model!r} in {store.uri}{nearest(model, known)}")
+    return Ledger(store, model).entries()
+
+
+def _verify_head(model: str, entries: list[Entry]) -> None:
+    """Raise Tampered where entries are gone that the registry knows of, Rejected where nobody can tell."""
+    from include.lifecycle.model.registry import Registry
+    from include.lifecycle.store.ledger import verify_anchor
+
+    unbroken = f"{model}: the chain of {len(entries)} entries is unbroken, but whether its end was cut off"
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        raise Rejected(f"{unbroken} only MLflow tells: set MLFLOW_TRACKING_URI to its address")
+    anchored = Registry().anchor(model)
+    if anchored is None:
+        raise Rejected(f"{unbroken} cannot be told: MLflow has no tag of it; run {model}.release")
+    verify_anchor(entries, *anchored)
 
 
 def main(arguments: list[str]) -> int:
@@ -116,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         (schema, "write the JSON Schemas that editors complete a spec by"),
         (reproduce, "train a version again from what it was trained from, and compare bytes"),
         (costs, "say what each model used, and what that cost, per month"),
+        (ledger, "verify, show or export (as JSON Lines) what was decided about a model, and why"),
     ):
         command = commands.add_parser(run.__name__, help=text, description=text)
         command.set_defaults(run=run)
@@ -125,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--threads", type=int, help="default: as many as it was trained on")
         if run is costs:
             command.add_argument("models", nargs="*", metavar="model", help="default: all that have a ledger")
+        if run is ledger:
+            command.add_argument("what", choices=("verify", "show", "export"))
+            command.add_argument("model")
     return parser
 
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
 from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.model.predictor import Predictor
-from include.lifecycle.release.document import Release, ReleaseDocument
+from include.lifecycle.release.document import Release, ReleaseDocument, newest_paths
 from include.lifecycle.store.objects import Store
 from include.serving.metrics import Metrics, VersionMetrics
 from include.serving.packages import PackageCache, load
 from include.serving.rows import wanted
 
 _log = logging.getLogger(__name__)
-_FOLDER = "releases/"
 _PATIENCE = 5.0
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -125,8 +121,7 @@ class Models:
 
     def _contents(self) -> dict[str, bytes | None]:
         """The documents by model; None where one was there before and is gone."""
-        names = [PurePosixPath(path) for path in self._store.list(_FOLDER) if path.endswith(".json")]
-        found = {path.stem: self._store.get(str(path)) for path in names if _NAME.fullmatch(path.stem)}
+        found = {model: self._store.get(path) for model, path in newest_paths(self._store).items()}
         return {**dict.fromkeys(self._followed), **found}
 
     def _follow(self, model: str, content: bytes | None) -> None:
@@ -189,15 +184,14 @@ class Models:
 
 
 def _parse(model: str, content: bytes | None) -> ReleaseDocument:
-    path = f"{_FOLDER}{model}.json"
     if content is None:
-        raise Rejected(f"{path} is gone from the store; reconcile the ledger to write it again")
+        raise Rejected(f"release of {model}: gone from the store; reconcile the ledger to write it again")
     try:
         document = ReleaseDocument.model_validate_json(content)
     except ValidationError as error:
-        raise Rejected(f"{path} is not a release document: {error}") from error
+        raise Rejected(f"release of {model}: not a release document: {error}") from error
     if document.model != model:
-        raise Rejected(f"{path} is about {document.model}")
+        raise Rejected(f"release of {model}: its document is about {document.model}")
     return document
 
 

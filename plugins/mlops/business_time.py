@@ -40,6 +40,12 @@ def asked_or_slot(context: Context, name: str) -> datetime:
     return utc(moment.replace(tzinfo=moment.tzinfo or UTC))
 
 
+def asked_at(context: Context) -> datetime:
+    """When, by the wall clock, this run was asked for."""
+    moment: datetime = context["dag_run"].run_after
+    return utc(moment)
+
+
 def actor(context: Context) -> Actor:
     """Who decides in this run: the person who triggered it, else the DAG."""
     run = context["dag_run"]

@@ -120,6 +120,19 @@ decide it makes registry, release document and server equal to the ledger.
 """
 
 
+def describe_rollback() -> str:
+    """Documentation of the rollback DAG, in Markdown."""
+    return """### Roll back
+Gives the users of a model a version again that they had before. Traffic and registry go together: the
+decision is written into the ledger with your reason, servers follow the release document within a second,
+MLflow's aliases follow, and the run ends when the server answers with the version. With MLflow away traffic
+goes back all the same, and the task is tried again until the aliases do.
+
+The version that was rolled back is not proposed again by a retraining on the same data. What is trained
+later takes its usual way; to keep it from users meanwhile, pause the model's release DAG.
+"""
+
+
 def describe_reproduce(model: ModelSpec) -> str:
     """Documentation of a reproduce DAG, in Markdown."""
     return f"""### Reproduce {model.name}

@@ -41,7 +41,7 @@ HEAVY = (
 )
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "tables", "cleaning", "broken_specs"):
+for name in ("datasets", "models", "rollback", "tables", "cleaning", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
@@ -50,6 +50,7 @@ MODEL_VERBS = ("train", "release", "monitor", "reproduce")
 DAG_IDS = {
     "tables.maintain",
     "perennial.clean",
+    "perennial.rollback",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in MODEL_VERBS),
     *(f"{name}.search" for name in CATALOG.model_names() if CATALOG.model(name).search),
@@ -86,7 +87,7 @@ def test_every_dag_says_what_it_does_to_whom_it_belongs_and_how_it_is_found(bag:
         assert task.retries >= 1, task.task_id
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"perennial.rollback"}))
 def test_every_field_of_a_trigger_form_has_type_title_and_description_and_may_stay_empty(
     bag: DagBag, dag_id: str
 ) -> None:
@@ -100,8 +101,25 @@ def test_every_field_of_a_trigger_form_has_type_title_and_description_and_may_st
         assert param.resolve() is None
 
 
+def test_a_rollback_is_of_no_model_that_nobody_chose_and_for_no_reason_that_nobody_gave(bag: DagBag) -> None:
+    params = bag.dags["perennial.rollback"].params
+    assert params.get_param("model").schema["enum"] == CATALOG.model_names()
+    assert params.get_param("version").resolve() is None
+    for field, wrong in {"model": "unknown", "reason": ""}.items():
+        for value in ({}, {"value": wrong}):
+            with pytest.raises(ParamValidationError):
+                params.get_param(field).resolve(**value)
+    assert params.get_param("reason").resolve("worse than before") == "worse than before"
+
+
+def test_a_rollback_waits_for_no_other_and_need_not_be_switched_on(bag: DagBag) -> None:
+    rollback = bag.dags["perennial.rollback"]
+    assert rollback.max_active_runs > 1
+    assert rollback.is_paused_upon_creation is False
+
+
 def test_what_writes_in_order_runs_one_at_a_time(bag: DagBag) -> None:
-    for dag_id in DAG_IDS:
+    for dag_id in DAG_IDS - {"perennial.rollback"}:
         if not dag_id.endswith(".ingest"):
             assert bag.dags[dag_id].max_active_runs == 1
 
@@ -158,6 +176,7 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
     assert f"{project.specs}/models/torn.yaml: " in error
     assert set(found.dags) == {
         "perennial.clean",
+        "perennial.rollback",
         "tables.maintain",
         *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
         *(f"late.{verb}" for verb in MODEL_VERBS),
@@ -171,7 +190,13 @@ def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
     (project.specs / "datasets/sky.yaml").write_text("nonsense: 1")
     found = _parse(project.specs, monkeypatch)
     assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
-    assert set(found.dags) == {"trips.ingest", "trips.requeue", "tables.maintain", "perennial.clean"}
+    assert set(found.dags) == {
+        "perennial.clean",
+        "perennial.rollback",
+        "tables.maintain",
+        "trips.ingest",
+        "trips.requeue",
+    }
 
 
 def test_days_of_a_time_zone_begin_at_its_midnight_also_when_clocks_change(

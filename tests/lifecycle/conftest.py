@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,14 @@ TRAINED_ON_DAY = 22
 def store(tmp_path: Path) -> Store:
     """An empty store in a folder."""
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def s3_store() -> Store:
+    """An empty store on S3, where there is one."""
+    if "AWS_ENDPOINT_URL" not in os.environ:
+        pytest.skip("AWS_ENDPOINT_URL names no S3")
+    return Store(f"s3://lake/test-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

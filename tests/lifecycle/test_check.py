@@ -1,13 +1,18 @@
+from pathlib import Path
+
 import pytest
+from mlflow import MlflowClient
 
 from include.lifecycle.__main__ import main, mistakes
+from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.billing import use
 from include.lifecycle.release.decisions import record
-from include.lifecycle.store.receipts import Call
+from include.lifecycle.release.history import json_lines, told
+from include.lifecycle.store.receipts import Call, Receipt
 from include.lifecycle.store.usage import Attempt, Usage
 from tests.lifecycle import tiny
 from tests.lifecycle.release.test_costs import PRICES
-from tests.lifecycle.tiny import Project
+from tests.lifecycle.tiny import MODEL, Project
 
 
 def test_fine_specs_pass_the_check(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,3 +71,46 @@ def test_costs_are_printed_per_model_and_month(project: Project, capsys: pytest.
     assert main(["costs", "lat"]) == 1
     assert "no ledger of 'lat'" in (said := capsys.readouterr().err)
     assert "did you mean 'late'?" in said
+
+
+def test_decisions_are_shown_to_people_and_exported_to_programs(
+    world: Project, trained: Receipt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.crown(world, trained, "1")
+    for what, expected in (("show", told), ("export", json_lines)):
+        assert main(["ledger", what, MODEL]) == 0
+        assert capsys.readouterr().out == expected(world.ledger.entries())
+
+
+def test_a_ledger_is_verified_against_the_head_that_mlflow_was_told_of(
+    world: Project,
+    trained: Receipt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A chain whose end was cut off is unbroken: without MLflow nobody can tell."""
+    tiny.crown(world, trained, "1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(["ledger", "verify", MODEL]) == 1
+    assert "set MLFLOW_TRACKING_URI" in capsys.readouterr().err
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    MlflowClient().create_registered_model(MODEL)
+    assert main(["ledger", "verify", MODEL]) == 1
+    assert "run late.release" in capsys.readouterr().err
+
+    head = world.ledger.entries()[-1]
+    Registry().set_anchor(MODEL, head.seq, head.hash)
+    assert main(["ledger", "verify", MODEL]) == 0
+    assert "3 entries, none changed, removed, reordered or cut off" in capsys.readouterr().out
+
+    newest = sorted((world.root / "store/ledger" / MODEL).glob("*.json"))[-1]
+    content = newest.read_bytes()
+    newest.unlink()
+    assert main(["ledger", "verify", MODEL]) == 1
+    assert "was cut off" in capsys.readouterr().err
+
+    newest.write_bytes(content.replace(b"a test", b"a lie!"))
+    assert main(["ledger", "verify", MODEL]) == 1
+    assert "entry 2 was changed" in capsys.readouterr().err

@@ -103,9 +103,9 @@ def test_a_missing_or_changed_file_leaves_the_old_version_serving_until_it_is_me
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"{", "releases/delay.json is not a release document"),
-        (b'{"model": "delay", "seq": 1, "other": 1}', "is not a release document"),
-        (b'{"model": "churn", "seq": 1}', "releases/delay.json is about churn"),
+        (b"{", "release of delay: not a release document"),
+        (b'{"model": "delay", "seq": 1, "other": 1}', "not a release document"),
+        (b'{"model": "churn", "seq": 1}', "release of delay: its document is about churn"),
     ],
 )
 def test_a_broken_document_leaves_the_old_version_serving(
@@ -113,7 +113,7 @@ def test_a_broken_document_leaves_the_old_version_serving(
 ) -> None:
     publish(store, release_of(packages["1"], "1", store))
     models.poll()
-    store.replace(release_path(MODEL), content)
+    store.replace(release_path(MODEL, 1), content)
     models.poll()
     assert version_of(models.followed[MODEL]) == "1"
     assert words in str(models.followed[MODEL].trouble)
@@ -124,10 +124,10 @@ def test_a_document_that_is_gone_leaves_the_version_serving(
 ) -> None:
     publish(store, release_of(packages["1"], "1", store))
     models.poll()
-    Path(store.uri, release_path(MODEL)).unlink()
+    Path(store.uri, release_path(MODEL, 1)).unlink()
     models.poll()
     assert version_of(models.followed[MODEL]) == "1"
-    assert "is gone from the store" in str(models.followed[MODEL].trouble)
+    assert "gone from the store" in str(models.followed[MODEL].trouble)
 
 
 def test_a_document_without_champion_ends_the_serving(
@@ -165,3 +165,12 @@ def test_a_store_that_is_away_changes_nothing(
     store.away = False
     models.poll()
     assert models.store_trouble is None
+
+
+def test_a_document_of_an_older_decision_that_comes_late_changes_nothing(
+    models: Models, store: Store, packages: dict[str, Path]
+) -> None:
+    for seq, version in ((2, "2"), (1, "1")):
+        publish(store, release_of(packages[version], version, store), seq)
+        models.poll()
+        assert version_of(models.followed[MODEL]) == "2"

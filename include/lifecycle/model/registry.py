@@ -25,7 +25,8 @@ _PYFUNC = Path(__file__).with_name("pyfunc_model.py")
 PIN = "data."
 """Tags of this prefix say which version of a dataset a model was trained on."""
 _PAGE = 1000
-_ANCHOR_SEQ, _ANCHOR_HASH = "ledger_seq", "ledger_hash"
+_ANCHOR = "ledger_head"
+"""One tag for number and hash: between two, a death would leave what looks like a changed ledger."""
 
 
 class Registered(Value):
@@ -121,7 +122,9 @@ class Registry:
         """Point each alias at its version, or nowhere."""
         with self._answering():
             registered = self._registered(model)
-            have = registered.aliases if registered else {}
+            have = {
+                alias: str(version) for alias, version in (registered.aliases if registered else {}).items()
+            }
             for alias, version in aliases.items():
                 if version is None and alias in have:
                     self._client.delete_registered_model_alias(model, alias)
@@ -132,12 +135,14 @@ class Registry:
         """Number and hash of the newest ledger entry that the registry was told of."""
         with self._answering():
             registered = self._registered(model)
-        tags = registered.tags if registered else {}
-        return (int(tags[_ANCHOR_SEQ]), tags[_ANCHOR_HASH]) if _ANCHOR_HASH in tags else None
+        if registered is None or _ANCHOR not in registered.tags:
+            return None
+        seq, digest = registered.tags[_ANCHOR].split()
+        return int(seq), digest
 
     def set_anchor(self, model: str, seq: int, digest: str) -> None:
         """Remember the newest ledger entry outside the store, once a version is registered."""
-        self.set_tags(model, {_ANCHOR_SEQ: str(seq), _ANCHOR_HASH: digest})
+        self.set_tags(model, {_ANCHOR: f"{seq} {digest}"})
 
     def set_tags(self, model: str, tags: Mapping[str, str]) -> None:
         """Give a registered model these tags, beside those that it has; none before a version is there."""

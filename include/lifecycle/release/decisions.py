@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from include.lifecycle.errors import Conflict, InFlight
+from include.lifecycle.errors import Conflict, InFlight, Rejected
 from include.lifecycle.release.state import ModelState, Proposal, Training, fold
 from include.lifecycle.spec.value import Value
 from include.lifecycle.store.ledger import Entry, Ledger
@@ -35,30 +35,38 @@ class Draft(Value):
 Decide = Callable[[ModelState], Draft | None]
 
 
-@retry(
-    retry=retry_if_exception_type(Conflict),
-    stop=stop_after_attempt(20),
-    wait=wait_random_exponential(multiplier=0.02, max=1),
-    reraise=True,
-)
+_PATIENCE = 120.0
+"""Seconds in which a writer comes through, also beside a hundred others."""
+
+
 def record(ledger: Ledger, decide: Decide, actor: Actor) -> Entry | None:
     """Decide on the state as it is, and append; decide again when another writer came first.
 
     Returns the entry, or None when the decision was to append nothing.
     """
-    entries = ledger.entries()
-    draft = decide(fold(entries))
-    if draft is None:
-        return None
-    return ledger.append(
-        draft.event,
-        after=entries,
-        as_of=draft.as_of,
-        why=draft.why,
-        actor=actor.name,
-        run_id=actor.run_id,
-        **draft.data,
+    entries: list[Entry] = []
+
+    @retry(
+        retry=retry_if_exception_type(Conflict),
+        stop=stop_after_delay(_PATIENCE),
+        wait=wait_random_exponential(multiplier=0.02, max=4),
+        reraise=True,
     )
+    def decide_and_append() -> Entry | None:
+        entries[:] = ledger.entries(known=entries)
+        if (draft := decide(fold(entries))) is None:
+            return None
+        return ledger.append(
+            draft.event,
+            after=entries,
+            as_of=draft.as_of,
+            why=draft.why,
+            actor=actor.name,
+            run_id=actor.run_id,
+            **draft.data,
+        )
+
+    return decide_and_append()
 
 
 def begin_training(
@@ -156,5 +164,37 @@ def settle(proposal: Proposal, *, promote: bool, why: str) -> Decide:
             why=reason or why,
             data={"version": proposal.version},
         )
+
+    return decide
+
+
+def roll_back(to: str | None, why: str, actor: Actor, asked_at: datetime) -> Decide:
+    """Give users a version again that they had: the one named, or the one before the champion.
+
+    A run that did it already, and is retried, does nothing. Raises Rejected when there is no such
+    version, and when none is named and the champion changed after `asked_at` (wall clock): of two
+    who ask at once, the second does not take the version away that the first went back to.
+    """
+
+    def decide(state: ModelState) -> Draft | None:
+        if actor.run_id in state.rolled_back.values():
+            return None
+        champion, had = state.champion, {item.version: item for item in state.champions}
+        if champion is None:
+            raise Rejected("no version is champion yet: there is nothing to roll back")
+        if to is None and state.champion_since is not None and state.champion_since > asked_at:
+            raise Rejected(
+                f"version {champion.version} became champion after this was asked for: look again, and "
+                "name the version to go back to"
+            )
+        target = state.previous if to is None else had.get(to)
+        if target is None:
+            others = ", ".join(sorted(had.keys() - {champion.version}, key=int)) or "none"
+            asked = "no version to go back to is left" if to is None else f"version {to} was never champion"
+            raise Rejected(f"{asked}; champions before version {champion.version}: {others}")
+        if target == champion:
+            raise Rejected(f"version {champion.version} is champion already")
+        data = {"version": champion.version, "to": target.version}
+        return Draft(event="rolled_back", as_of=champion.as_of, why=why, data=data)
 
     return decide

@@ -1,12 +1,23 @@
-"""The release document: what a server must answer with, a projection of the ledger."""
+"""The release document: what a server must answer with, a projection of the ledger.
+
+Each ledger entry has one of its own, and that of the newest counts: so whoever is slow to write an
+older one puts it over none.
+"""
 
 from __future__ import annotations
+
+import re
 
 from pydantic import ValidationError
 
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.value import Value, canonical_json
 from include.lifecycle.store.objects import Output, Store
+
+FOLDER = "releases/"
+_PATH = re.compile(rf"{FOLDER}[a-z][a-z0-9_]{{0,62}}/\d{{12}}\.json")
+_KEPT = 20
+"""Documents of a model: servers that read one of them meanwhile still find it."""
 
 
 class Release(Value):
@@ -27,20 +38,32 @@ class ReleaseDocument(Value):
     champion: Release | None = None
 
 
-def release_path(model: str) -> str:
-    """Where a model's release document lies in the store."""
-    return f"releases/{model}.json"
+def release_path(model: str, seq: int) -> str:
+    """Where the release document of a ledger entry lies in the store."""
+    return f"{FOLDER}{model}/{seq:012d}.json"
+
+
+def newest_paths(store: Store) -> dict[str, str]:
+    """Where the release document that counts lies, by model."""
+    return {path.split("/")[1]: path for path in store.list(FOLDER) if _PATH.fullmatch(path)}
 
 
 def read_release(model: str, store: Store) -> ReleaseDocument | None:
     """The release document of a model; None before its first release, or where it is unreadable:
     being a projection, it is then written again."""
+    paths = store.list(f"{FOLDER}{model}/")
     try:
-        return ReleaseDocument.model_validate_json(store.get(release_path(model)) or b"")
+        return ReleaseDocument.model_validate_json(store.get(paths[-1]) or b"") if paths else None
     except ValidationError:
         return None
 
 
 def write_release(document: ReleaseDocument, store: Store) -> None:
-    """Replace a model's release document."""
-    store.replace(release_path(document.model), canonical_json(document.model_dump(mode="json")))
+    """Write a model's release document, unless it is there; of those before it a few are kept."""
+    path = release_path(document.model, document.seq)
+    content = canonical_json(document.model_dump(mode="json"))
+    if store.get(path) == content:
+        return
+    store.replace(path, content)
+    for old in store.list(f"{FOLDER}{document.model}/")[:-_KEPT]:
+        store.remove(old)

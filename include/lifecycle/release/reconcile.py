@@ -5,7 +5,7 @@ from __future__ import annotations
 from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.costs import month_tags
-from include.lifecycle.release.document import Release, ReleaseDocument, read_release, write_release
+from include.lifecycle.release.document import Release, ReleaseDocument, write_release
 from include.lifecycle.release.state import ModelState, fold
 from include.lifecycle.store.ledger import Ledger, verify_anchor
 from include.lifecycle.store.objects import Store
@@ -13,22 +13,34 @@ from include.lifecycle.store.receipts import read_receipt
 
 
 def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
-    """Set aliases, tags, anchor and release document from the fold; returns the state they follow from.
+    """Set release document, aliases, tags and anchor from the fold; returns the state they follow from.
 
+    It begins again when the ledger grew meanwhile: of two at once, the slower one leaves nothing old.
     Raises Tampered when the ledger was changed or cut since the registry was last told of it.
     """
-    entries = Ledger(store, model).entries()
-    if (anchored := registry.anchor(model)) is not None:
-        verify_anchor(entries, *anchored)
-    state = fold(entries)
-    registry.set_aliases(model, aliases(state))
-    document = release_document(model, state, store)
-    published = read_release(model, store)
-    if published is None or (published.seq <= document.seq and published != document):
-        write_release(document, store)
-    registry.set_tags(model, month_tags(state.usage))
-    registry.set_anchor(model, state.seq, state.hash)
-    return state
+    ledger = Ledger(store, model)
+    while True:
+        anchored = registry.anchor(model)  # before the entries, which then reach at least as far
+        entries = ledger.entries()
+        if anchored is not None:
+            verify_anchor(entries, *anchored)
+        state = fold(entries)
+        _write_document(model, state, store)
+        registry.set_aliases(model, aliases(state))
+        registry.set_tags(model, month_tags(state.usage))
+        registry.set_anchor(model, state.seq, state.hash)
+        if ledger.length() == len(entries):
+            return state
+
+
+def publish(model: str, store: Store) -> None:
+    """Write the release document alone: traffic follows a decision also while the registry is away."""
+    _write_document(model, fold(Ledger(store, model).entries()), store)
+
+
+def _write_document(model: str, state: ModelState, store: Store) -> None:
+    if state.seq >= 0:
+        write_release(release_document(model, state, store), store)
 
 
 def aliases(state: ModelState) -> dict[str, str | None]:

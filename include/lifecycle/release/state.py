@@ -47,7 +47,7 @@ class Training(Value):
     drift: bool
     """Whether drift asked for it."""
     outcome: str | None = None
-    """`promoted`, `rejected`, `failed` or `superseded`; None while undecided."""
+    """`promoted`, `rejected`, `failed`, `superseded` or `rolled_back`; None while undecided."""
 
 
 class WindowVerdict(Value):
@@ -76,8 +76,12 @@ class ModelState(Value):
 
     seq: int = -1
     hash: str = ""
-    champion: Proposal | None = None
-    previous: Proposal | None = None
+    champions: tuple[Proposal, ...] = ()
+    """Each version that users were given, as one followed the other; the last is champion now."""
+    champion_since: Instant | None = None
+    """Wall clock of the decision that made the champion."""
+    rolled_back: dict[str, str] = {}
+    """Versions that were taken from users again, and the run that did it."""
     undecided: tuple[Proposal, ...] = ()
     lease: Lease | None = None
     trainings: tuple[Training, ...] = ()
@@ -89,6 +93,19 @@ class ModelState(Value):
     """Why a retraining was asked for that has not begun yet."""
     usage: dict[str, Totals] = {}
     """By month, such as `2026-11`: of the wall clock in UTC, when the attempts were recorded."""
+
+    @property
+    def champion(self) -> Proposal | None:
+        """The version that answers users."""
+        return self.champions[-1] if self.champions else None
+
+    @property
+    def previous(self) -> Proposal | None:
+        """The version to go back to: the newest that was champion before, and was not rolled back."""
+        for item in reversed(self.champions):
+            if item.version != self.champions[-1].version and item.version not in self.rolled_back:
+                return item
+        return None
 
     def in_flight(self, now: datetime) -> Lease | None:
         """The lease of the training in flight, unless it expired."""
@@ -139,10 +156,24 @@ def _proposed(state: ModelState, entry: Entry) -> dict[str, Any]:
 def _promoted(state: ModelState, entry: Entry) -> dict[str, Any]:
     proposal = _undecided(state, entry)
     return {
-        "champion": proposal,
-        "previous": state.champion,
+        "champions": (*state.champions, proposal),
+        "champion_since": entry.at,
         "undecided": _without(state, proposal.version),
         **_ended(state, proposal.run_key, "promoted"),
+    }
+
+
+def _rolled_back(state: ModelState, entry: Entry) -> dict[str, Any]:
+    had = {item.version: item for item in state.champions}
+    left, again = had[entry.data["version"]], had[entry.data["to"]]
+    if left != state.champion or again == left:
+        return {}
+    others = {version: run for version, run in state.rolled_back.items() if version != again.version}
+    return {
+        "champions": (*state.champions, again),
+        "champion_since": entry.at,
+        "rolled_back": {**others, left.version: entry.run_id},
+        **_ended(state, left.run_key, entry.event),
     }
 
 
@@ -208,6 +239,7 @@ _TRANSITIONS = {
     "promoted": _promoted,
     "rejected": _rejected,
     "superseded": _rejected,
+    "rolled_back": _rolled_back,
     "window": _window,
     "retrain": _retrain,
     USED: _used,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,10 +50,18 @@ class Ledger:
         self._store = store
         self.model = model
 
-    def entries(self) -> list[Entry]:
-        """All entries in order; raises Tampered when one was changed, removed or reordered."""
-        paths = self._store.list(f"ledger/{self.model}/")
-        return verify([self._read(path) for path in paths], self.model)
+    def entries(self, known: Sequence[Entry] = ()) -> list[Entry]:
+        """All entries in order; raises Tampered when one was changed, removed or reordered.
+
+        The first ones, where they are `known`, are not read again.
+        """
+        found = self._store.get_all(self._paths()[len(known) :])
+        fresh = [self._parsed(path, content) for path, content in found.items()]
+        return verify([*known, *fresh], self.model)
+
+    def length(self) -> int:
+        """How many entries there are, without reading them."""
+        return len(self._paths())
 
     def append(
         self,
@@ -84,10 +93,12 @@ class Ledger:
             raise Conflict(f"ledger of {self.model}: entry {entry.seq} was written by another run")
         return entry
 
-    def _read(self, path: str) -> Entry:
-        content = self._store.get(path) or b""
+    def _paths(self) -> list[str]:
+        return self._store.list(f"ledger/{self.model}/")
+
+    def _parsed(self, path: str, content: bytes | None) -> Entry:
         try:
-            return Entry.model_validate_json(content)
+            return Entry.model_validate_json(content or b"")
         except ValidationError:
             raise Tampered(f"ledger of {self.model}: {path} is not an entry; restore it") from None
 

@@ -1,4 +1,4 @@
-"""Judge, reconcile, await: a proposed version on its way to the users."""
+"""Judge, reconcile, await: a proposed version on its way to the users; and roll back, the way back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from include.lifecycle.errors import Transient
 from include.lifecycle.spec.catalog import open_catalog
-from mlops.business_time import Context, actor, asked
+from mlops.business_time import Context, actor, asked, asked_at
 from mlops.hooks.registry import RegistryHook
 from mlops.hooks.server import ServerHook
 from mlops.links import VersionLink, version_address
@@ -62,10 +62,43 @@ class ReconcileOperator(LifecycleOperator):
         return {"champion": state.champion.version, "ledger_seq": state.seq}
 
 
+class RollBackOperator(LifecycleOperator):
+    """Gives users a version again that they had before: the form's, or the one before the champion.
+
+    Ledger, release document and registry follow in this order, so that traffic does not wait for a
+    registry that is away; a retry goes on where this one ended.
+    """
+
+    ui_color = "#f9d5c9"
+    template_fields = ("model",)
+
+    def __init__(self, *, model: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+
+    def perform(self, context: Context) -> dict[str, Any]:
+        """Return the champion of now; raises Rejected when there is no version to go back to."""
+        from include.lifecycle.release.decisions import record, roll_back
+        from include.lifecycle.release.reconcile import publish, reconcile
+        from include.lifecycle.store.ledger import Ledger
+
+        store, who, reason = self.store, actor(context), context["params"]["reason"]
+        decide = roll_back(asked(context, "version"), reason, who, asked_at(context))
+        if (entry := record(Ledger(store, self.model), decide, who)) is not None:
+            self.log.info(
+                "from version %s to %s, because %s", entry.data["version"], entry.data["to"], reason
+            )
+        publish(self.model, store)
+        state = reconcile(self.model, store, RegistryHook().get_conn())
+        assert state.champion is not None
+        return {"champion": state.champion.version, "ledger_seq": state.seq}
+
+
 class AwaitServerOperator(LifecycleOperator):
     """Waits until the server answers with the champion."""
 
     ui_color = "#d7ecd9"
+    template_fields = ("model",)
 
     def __init__(self, *, model: str, patience_seconds: float = 60, **kwargs: Any) -> None:
         super().__init__(**kwargs)

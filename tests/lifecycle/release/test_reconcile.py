@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import cast
 
 import pytest
@@ -5,9 +6,9 @@ import pytest
 from include.lifecycle.errors import Tampered
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.billing import use
-from include.lifecycle.release.decisions import propose, record, settle
-from include.lifecycle.release.document import ReleaseDocument, read_release, release_path, write_release
-from include.lifecycle.release.reconcile import reconcile
+from include.lifecycle.release.decisions import Draft, propose, record, settle
+from include.lifecycle.release.document import ReleaseDocument, read_release, write_release
+from include.lifecycle.release.reconcile import publish, reconcile
 from include.lifecycle.release.state import ModelState
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt
@@ -68,9 +69,9 @@ def test_the_registered_model_shows_what_each_month_cost(
 def test_running_it_twice_changes_nothing(world: Project, trained: Receipt, registry: FakeRegistry) -> None:
     tiny.crown(world, trained, "1")
     _reconcile(world, registry)
-    before = registry.writes, world.store.get(release_path(MODEL))
+    before = registry.writes, world.store.written("releases/")
     _reconcile(world, registry)
-    assert (registry.writes, world.store.get(release_path(MODEL))) == before
+    assert (registry.writes, world.store.written("releases/")) == before
 
 
 def test_a_registry_that_was_changed_by_hand_is_set_right(
@@ -102,6 +103,42 @@ def test_a_slow_reconcile_does_not_put_an_older_document_over_a_newer_one(
     write_release(newer, world.store)
     _reconcile(world, registry)
     assert read_release(MODEL, world.store) == newer
+
+
+def test_a_reconcile_that_was_overtaken_begins_again(world: Project, trained: Receipt) -> None:
+    """The other one decided, and was done, between this one's reading and its writing."""
+
+    class Overtaken(FakeRegistry):
+        def set_aliases(self, model: str, aliases: Mapping[str, str | None]) -> None:
+            if not self.aliases:
+                tiny.crown(world, trained, "2")
+                self.aliases = {"champion": "2", "previous": "1"}
+            super().set_aliases(model, aliases)
+
+    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
+    registry = Overtaken()
+    assert _reconcile(world, registry) == world.state()
+    assert registry.aliases == {"champion": "2", "previous": "1"}
+
+
+def test_traffic_can_follow_a_decision_without_the_registry(world: Project, trained: Receipt) -> None:
+    tiny.crown(world, trained, "1")
+    publish(MODEL, world.store)
+    document = read_release(MODEL, world.store)
+    assert document is not None
+    assert document.champion is not None
+    assert document.champion.version == "1"
+
+
+def test_of_older_documents_a_few_are_kept(world: Project, trained: Receipt, registry: FakeRegistry) -> None:
+    tiny.crown(world, trained, "1")
+    for _ in range(30):
+        record(world.ledger, lambda state: Draft(event="window", as_of=midnight(1), why="", data={}), ACTOR)
+        publish(MODEL, world.store)
+    assert len(world.store.list("releases/")) == 20
+    document = read_release(MODEL, world.store)
+    assert document is not None
+    assert document.seq == world.state().seq
 
 
 def test_before_the_first_release_there_is_no_champion(store: Store, registry: FakeRegistry) -> None:

@@ -10,8 +10,9 @@ from include.lifecycle.store.ledger import Entry
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 EVENTS = ["training", "failed", "proposed", "promoted", "rejected", "superseded", "window", "retrain", "used"]
+EVENTS += ["rolled_back"]
 KEYS = ["run_key", "fingerprint", "drift", "expires", "version", "evaluation", "bad", "as_of", "metrics"]
-KEYS += ["attempt", "usage", "cost", "currency"]
+KEYS += ["attempt", "usage", "cost", "currency", "to"]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -94,17 +95,18 @@ def test_the_fold_takes_any_event_with_any_data(items: list[tuple[str, dict[str,
 
 @given(entries_of_any_kind)
 @settings(max_examples=200)
-def test_nobody_becomes_champion_but_by_promotion_of_a_proposal(
+def test_nobody_becomes_champion_but_by_promotion_of_a_proposal_or_as_one_who_was(
     items: list[tuple[str, dict[str, Any], int]],
 ) -> None:
-    champion, waiting = None, set()
+    champion, waiting, were = None, set(), set()
     for end in range(1, len(items) + 1):
         state = fold(_chain(*items[:end]))
         event = items[end - 1][0]
         if state.champion != champion:
-            assert event == "promoted"
             assert state.champion is not None
-            assert state.champion.version in waiting
+            assert event in ("promoted", "rolled_back")
+            assert state.champion.version in (waiting if event == "promoted" else were)
+            were.add(state.champion.version)
         champion, waiting = state.champion, {item.version for item in state.undecided}
 
 
@@ -134,6 +136,51 @@ def test_promoting_what_does_not_wait_changes_nothing() -> None:
     again = fold(_chain(*RELEASED, ("promoted", {"version": "1"}, 0), ("promoted", {"version": "9"}, 0)))
     assert again.champion == fold(_chain(*RELEASED)).champion
     assert again.previous is None
+
+
+def _back(version: str, to: str) -> tuple[str, dict[str, Any], int]:
+    return ("rolled_back", {"version": version, "to": to}, 2)
+
+
+def _champions(*rollbacks: tuple[str, str]) -> ModelState:
+    """After versions 1, 2 and 3 became champion, and some rollbacks."""
+    later = [
+        item
+        for version, run_key in (("2", "b"), ("3", "c"))
+        for item in (
+            ("training", _training(run_key), 1),
+            ("proposed", _proposed(version, run_key), 1),
+            ("promoted", {"version": version}, 1),
+        )
+    ]
+    return fold(_chain(*RELEASED, *later, *(_back(*rollback) for rollback in rollbacks)))
+
+
+@pytest.mark.parametrize(
+    ("rollbacks", "champion", "previous"),
+    [
+        ([], "3", "2"),
+        ([("3", "2")], "2", "1"),
+        ([("3", "2"), ("2", "1")], "1", None),
+        ([("3", "1")], "1", "2"),
+        ([("3", "2"), ("2", "3")], "3", "1"),
+        ([("3", "9")], "3", "2"),
+        ([("2", "1")], "3", "2"),
+        ([("3", "3")], "3", "2"),
+    ],
+)
+def test_a_rollback_makes_an_earlier_champion_champion_again(
+    rollbacks: list[tuple[str, str]], champion: str, previous: str | None
+) -> None:
+    state = _champions(*rollbacks)
+    assert state.champion is not None
+    assert state.champion.version == champion
+    assert (state.previous and state.previous.version) == previous
+
+
+def test_a_training_whose_version_was_rolled_back_did_not_help() -> None:
+    outcomes = {item.run_key: item.outcome for item in _champions(("3", "2")).trainings}
+    assert outcomes == {"a": "promoted", "b": "promoted", "c": "rolled_back"}
 
 
 @pytest.mark.parametrize("event", ["rejected", "superseded"])

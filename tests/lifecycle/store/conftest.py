@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 import pytest
 
 from include.lifecycle.store.objects import Store
-
-
-@pytest.fixture
-def s3_store() -> Store:
-    """An empty store on S3, where there is one."""
-    if "AWS_ENDPOINT_URL" not in os.environ:
-        pytest.skip("AWS_ENDPOINT_URL names no S3")
-    return Store(f"s3://lake/test-{uuid.uuid4().hex}")
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
