@@ -255,6 +255,7 @@ class Campaign:
 
     def _wrong_champions(self) -> list[str]:
         """Where release document, server or MLflow, now or at any look, differ from the ledger."""
+        self._look_at_champion()  # the last look was before the last release was seen to have ended
         entries = Ledger(self.world.store, MODEL).entries()
         said = [entry.data["version"] for entry in entries if entry.event == "promoted"]
         wrong = [
