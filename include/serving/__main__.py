@@ -17,6 +17,7 @@ import uvicorn
 from include.lifecycle.errors import LifecycleError
 from include.lifecycle.store.objects import home_folder, open_store
 from include.serving.app import create_app
+from include.serving.copies import Copies
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.packages import PackageCache
@@ -53,11 +54,14 @@ def serve(host: str, port: int, home: Path) -> None:
         store, metrics = open_store(), Metrics()
         log = PredictionLog(folder, store, metrics)
         stack.callback(log.close, _FLUSH_AT_EXIT)
+        copies = Copies()
+        stack.callback(copies.stop)
+        copies.start()
         models = Models(store, PackageCache(home / "packages", store), metrics)
         stack.callback(models.stop)
         models.start()
         config = uvicorn.Config(
-            create_app(models, log, metrics),
+            create_app(models, log, metrics, copies),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_GRACE,

@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-import numpy as np
-
 from include.lifecycle.model.predictor import BadInput
+from include.lifecycle.release.counts import ServerCounts
 from include.serving import inference_v2, invocations
-from include.serving.loader import Models, Served
-from include.serving.logged_row import lines_of
+from include.serving.comparing import Comparing
+from include.serving.copies import Copies
+from include.serving.counting import PROCESS
+from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.prediction_log import PredictionLog
-from include.serving.refusals import ModelFailed, NotLogged, NotReady, NotServed, Refused
+from include.serving.recording import Answer, Recorder, Request
+from include.serving.refusals import ModelFailed, NotReady, NotServed, Refused, naming_the_field
 from include.serving.replies import encode
-from include.serving.rows import Rows, check_rows
+from include.serving.rows import check_rows
+from include.serving.served import Candidate, Followed, Served
 
 _log = logging.getLogger(__name__)
+
+Columns = dict[str, list[Any]]
+Decode = Callable[[bytes, Sequence[str]], tuple[Columns, str | None]]
 
 
 @dataclass(frozen=True)
@@ -36,60 +41,66 @@ class Reply:
 
 
 class Answering:
-    """Chooses the model, predicts, writes the log, counts; raises Refused."""
+    """Chooses the model and the version, has it answer, counts what is refused; raises Refused."""
 
-    def __init__(self, models: Models, log: PredictionLog, metrics: Metrics) -> None:
-        self._models, self._log, self._metrics = models, log, metrics
+    def __init__(self, models: Models, log: PredictionLog, metrics: Metrics, copies: Copies) -> None:
+        self._models, self._metrics = models, metrics
+        self._recorder = Recorder(log)
+        self._comparing = Comparing(self._recorder, copies, metrics)
 
     def invocations(self, body: bytes, model: str | None, request_id: str) -> Reply:
         """Answer in MLflow's protocol; the only model needs not be named."""
-        started = time.perf_counter()
-        with self._counting_refusals(model):
-            served = self.served(model)
-            with _naming_the_field():
-                columns = invocations.decode(body, served.wanted)
-            scores = self._answer(served, columns, request_id, started)
-            reply = {
-                "predictions": scores,
-                "model": served.model,
-                "version": served.release.version,
-                "request_id": request_id,
-            }
-            return Reply(encode(reply), served, request_id)
+        answer = self._answer(_decode_invocation, body, model, None, request_id)
+        reply = {
+            "predictions": answer.scores,
+            "model": answer.served.model,
+            "version": answer.served.release.version,
+            "request_id": request_id,
+        }
+        return Reply(encode(reply), answer.served, request_id)
 
     def infer(self, body: bytes, model: str, version: str | None, request_id: str | None) -> Reply:
         """Answer in the Open Inference Protocol."""
-        started = time.perf_counter()
-        with self._counting_refusals(model):
-            served = self.served(model, version)
-            with _naming_the_field():
-                columns, own_id = inference_v2.decode(body, served.wanted)
-            chosen = request_id or own_id or new_request_id()
-            scores = self._answer(served, columns, chosen, started)
-            reply = {
-                "model_name": served.model,
-                "model_version": served.release.version,
-                "id": chosen,
-                "outputs": [inference_v2.output(scores)],
-            }
-            return Reply(encode(reply), served, chosen)
+        answer = self._answer(inference_v2.decode, body, model, version, request_id)
+        reply = {
+            "model_name": answer.served.model,
+            "model_version": answer.served.release.version,
+            "id": answer.request_id,
+            "outputs": [inference_v2.output(answer.scores)],
+        }
+        return Reply(encode(reply), answer.served, answer.request_id)
 
-    def served(self, model: str | None, version: str | None = None) -> Served:
-        """The version that answers for a model; raises NotServed or NotReady with what to do."""
+    def chosen(self, model: str | None, version: str | None = None) -> tuple[Followed, Served]:
+        """A model, and its champion or the version that was named.
+
+        Raises NotServed or NotReady with what to do.
+        """
         followed = self._models.followed
         name = model if model is not None else self._only()
         if name not in followed:
             known = f"; released are: {', '.join(followed)}" if followed else "; nothing is released yet"
             raise NotServed(f"no model {name!r}{known}")
-        served, trouble = followed[name].served, followed[name].trouble
-        if served is None:
-            why = trouble or "approve a version in its release DAG; it is served half a second later"
+        state = followed[name]
+        if state.served is None:
+            why = state.trouble or "approve a version in its release DAG; it is served half a second later"
             raise NotReady(f"model {name} has no champion to answer with: {why}")
-        if version is not None and version != served.release.version:
+        return state, state.served if version is None else _named(state, version)
+
+    def counts(self, model: str) -> ServerCounts:
+        """What this process counted of a champion and a candidate; raises NotServed without one."""
+        state, champion = self.chosen(model)
+        if state.candidate is None:
+            why = f": {state.trouble}" if state.trouble else ""
             raise NotServed(
-                f"version {version!r} of {name} is not served; version {served.release.version} is"
+                f"{model} has no candidate beside version {champion.release.version} to count for{why}"
             )
-        return served
+        return ServerCounts(
+            process=PROCESS,
+            model=model,
+            champion=champion.release.version,
+            candidate=state.candidate.served.release.version,
+            counts=state.candidate.counting.counts,
+        )
 
     def _only(self) -> str:
         followed = self._models.followed
@@ -104,37 +115,42 @@ class Answering:
         return next(iter(followed))
 
     def _answer(
-        self, served: Served, columns: dict[str, list[Any]], request_id: str, started: float
-    ) -> list[float]:
-        with _naming_the_field():
-            rows = check_rows(columns, served.predictor)
-        scores = _predict(served, rows)
-        lines = lines_of(request_id, served.model, served.release, rows, scores)
-        try:
-            self._log.record(served.model, lines, rows.count)
-        except OSError as error:
-            _log.error("%s: a prediction could not be logged: %s", served.model, error)
-            raise NotLogged(
-                f"the prediction log cannot be written, so nothing is answered: {error}"
-            ) from error
-        served.metrics.count(rows.count, time.perf_counter() - started)
-        return scores
+        self, decode: Decode, body: bytes, model: str | None, version: str | None, request_id: str | None
+    ) -> Answer:
+        started = time.perf_counter()
+        with self._counting_refusals(model, version):
+            state, served = self.chosen(model, version)
+            # Who names a version is not one of the callers that are split.
+            candidate = state.candidate if version is None else None
+            if candidate is not None:
+                columns, own_id = _decode_for_both(decode, body, served, candidate)
+                request = Request(columns, request_id or own_id or new_request_id(), started)
+                return self._comparing.answer(served, candidate, request)
+            with naming_the_field():
+                columns, own_id = decode(body, served.wanted)
+                rows = check_rows(columns, served.predictor)
+            request = Request(columns, request_id or own_id or new_request_id(), started)
+            arm = "champion" if served is state.served else "canary"
+            return self._recorder.answer(served, arm, rows, request)
 
     @contextmanager
-    def _counting_refusals(self, model: str | None) -> Iterator[None]:
+    def _counting_refusals(self, model: str | None, version: str | None) -> Iterator[None]:
         try:
             yield
         except Refused as refused:
-            self.count_refusal(model, refused)
+            if isinstance(refused, ModelFailed):
+                _log.error("a request was not answered", exc_info=refused)
+            self.count_refusal(model, refused, version)
             raise
 
-    def count_refusal(self, model: str | None, refused: Refused) -> None:
-        """Count a request without an answer, under a model's name only when it is one of ours."""
+    def count_refusal(self, model: str | None, refused: Refused, version: str | None = None) -> None:
+        """Count a request without an answer, under names only that are ours."""
         followed = self._models.followed
         name = model if model is not None else next(iter(followed), "") if len(followed) == 1 else ""
         state = followed.get(name)
-        version = state.served.release.version if state and state.served else ""
-        self._metrics.requests.labels(name if state else "", version, refused.outcome).inc()
+        ours = [served.release.version for served in state.versions] if state else []
+        label = version if version in ours else next(iter(ours), "")
+        self._metrics.requests.labels(name if state else "", label, refused.outcome).inc()
 
 
 def new_request_id() -> str:
@@ -142,32 +158,24 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def _predict(served: Served, rows: Rows) -> list[float]:
-    try:
-        scores = served.predictor.predict(rows.typed)
-    except BadInput as error:
-        raise Refused(str(error)) from error
-    except Exception as error:
-        _log.exception("%s: version %s failed", served.model, served.release.version)
-        raise ModelFailed(_failure(served, f"{type(error).__name__}: {error}")) from error
-    if scores.shape != (rows.count,) or not np.isfinite(scores).all():
-        raise ModelFailed(_failure(served, f"{scores.size} scores for {rows.count} rows, or not finite"))
-    found: list[float] = scores.tolist()
-    return found
+def _named(state: Followed, version: str) -> Served:
+    for served in state.versions:
+        if served.release.version == version:
+            return served
+    known = ", ".join(served.release.version for served in state.versions)
+    raise NotServed(f"version {version!r} of {state.model} is not served; served are: {known}")
 
 
-def _failure(served: Served, what: str) -> str:
-    return f"version {served.release.version} of {served.model} cannot answer these rows: {what}"
+def _decode_invocation(body: bytes, wanted: Sequence[str]) -> tuple[Columns, None]:
+    return invocations.decode(body, wanted), None
 
 
-@contextmanager
-def _naming_the_field() -> Iterator[None]:
-    """Whatever a body can do wrong, as a refusal; msgspec's messages end with the place."""
-    try:
-        yield
-    except RecursionError:
-        raise Refused("body: nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise Refused(f"body: not UTF-8 at byte {error.start}") from None
-    except (BadInput, msgspec.MsgspecError) as error:
-        raise Refused(str(error)) from error
+def _decode_for_both(
+    decode: Decode, body: bytes, champion: Served, candidate: Candidate
+) -> tuple[Columns, str | None]:
+    """The columns that either version looks at; the champion's, where only the others are bad."""
+    with naming_the_field():
+        if candidate.wanted != champion.wanted:
+            with suppress(BadInput):
+                return decode(body, candidate.wanted)
+        return decode(body, champion.wanted)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from include.serving import health
 from include.serving.answering import Answering, Reply, new_request_id
+from include.serving.copies import Copies
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.prediction_log import PredictionLog
@@ -29,10 +30,10 @@ _LOCAL = ("127.0.0.1", "::1")
 Work = Callable[[bytes, str | None], Reply]
 
 
-def create_app(models: Models, log: PredictionLog, metrics: Metrics) -> FastAPI:
+def create_app(models: Models, log: PredictionLog, metrics: Metrics, copies: Copies) -> FastAPI:
     """The application; starts and stops nothing."""
     app = FastAPI(title="Perennial model server", redoc_url=None)
-    answering = Answering(models, log, metrics)
+    answering = Answering(models, log, metrics, copies)
     _add_predictions(app, answering)
     _add_admin(app, log, metrics)
     health.add_routes(app, models, answering)

@@ -11,45 +11,29 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from include.lifecycle.errors import LifecycleError, Rejected
-from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.document import Release, ReleaseDocument, newest_paths
 from include.lifecycle.store.objects import Store
 from include.serving.metrics import Metrics, VersionMetrics
 from include.serving.packages import PackageCache, load
 from include.serving.rows import wanted
+from include.serving.served import Followed, Served, candidate_of
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
-class Served:
-    """A version that answers."""
-
-    model: str
-    release: Release
-    predictor: Predictor
-    wanted: tuple[str, ...]
-    """The columns of a request that are looked at."""
-    metrics: VersionMetrics
-
-
-@dataclass(frozen=True)
-class Followed:
-    """A model with a release document, and how well this server follows it."""
-
-    model: str
-    served: Served | None = None
-    seq: int | None = None
-    """The ledger entry that is followed."""
-    trouble: str | None = None
-    """Why the newest document is not followed; `served` is then the version before."""
-
-
-@dataclass(frozen=True)
 class _Failure:
     content: bytes | None
     retry_at: float
+
+
+@dataclass(frozen=True)
+class _Awaited:
+    """A document whose champion is followed and whose candidate is still to be loaded."""
+
+    document: ReleaseDocument
+    retry_at: float = 0.0
 
 
 class Models:
@@ -69,6 +53,7 @@ class Models:
         self._followed: Mapping[str, Followed] = {}
         self._documents: dict[str, bytes | None] = {}
         self._failures: dict[str, _Failure] = {}
+        self._awaited: dict[str, _Awaited] = {}
         self._stopped, self._polled = threading.Event(), threading.Event()
         self._store_trouble: str | None = "the store has not been read yet; ask again in a second"
         self._loaded = False
@@ -86,7 +71,7 @@ class Models:
 
     @property
     def loaded(self) -> bool:
-        """Whether the releases of one poll have all been followed, as far as they can be."""
+        """Whether the champions of one poll have all been loaded, as far as they can be."""
         return self._loaded
 
     def start(self) -> None:
@@ -112,6 +97,9 @@ class Models:
         for model, content in contents.items():
             self._follow(model, content)
         self._store_trouble, self._loaded = None, True
+        # After all champions: nobody waits for a candidate.
+        for model, awaited in list(self._awaited.items()):
+            self._follow_candidate(model, awaited)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -129,12 +117,14 @@ class Models:
         if self._is_settled(model, content):
             return
         try:
-            now = self._load(before, content)
+            document = _parse(model, content)
+            served = self._serve(before, document.champion) if document.champion else None
         except Exception as error:
             now = self._failed(before, content, error)
         else:
             self._failures.pop(model, None)
             self._documents[model] = content
+            now = self._following(document, served, before)
         self._publish(before, now)
 
     def _is_settled(self, model: str, content: bytes | None) -> bool:
@@ -144,27 +134,49 @@ class Models:
             return failure.content == content and time.monotonic() < failure.retry_at
         return model in self._documents and self._documents[model] == content
 
-    def _load(self, before: Followed, content: bytes | None) -> Followed:
-        document = _parse(before.model, content)
-        served = self._serve(before, document.champion)
-        return Followed(before.model, served, document.seq)
+    def _following(self, document: ReleaseDocument, champion: Served | None, before: Followed) -> Followed:
+        """The model with this champion, and with the document's candidate where it is loaded already."""
+        self._awaited.pop(document.model, None)
+        now = Followed(document.model, champion, seq=document.seq)
+        if document.candidate is None or champion is None:
+            return now
+        if (served := before.loaded(document.candidate)) is not None:
+            return replace(now, candidate=candidate_of(document, served, champion, before))
+        self._awaited[document.model] = _Awaited(document)
+        return now
 
-    def _serve(self, before: Followed, release: Release | None) -> Served | None:
-        if release is None:
-            return None
-        if before.served is not None and before.served.release == release:
-            return before.served
+    def _follow_candidate(self, model: str, awaited: _Awaited) -> None:
+        before, document = self._followed[model], awaited.document
+        if time.monotonic() < awaited.retry_at or before.served is None or document.candidate is None:
+            return
+        try:
+            served = self._serve(before, document.candidate)
+        except Exception as error:
+            self._awaited[model] = _Awaited(document, time.monotonic() + self._retry_after)
+            now = self._in_trouble(before, f"candidate: {_words(error)}")
+        else:
+            del self._awaited[model]
+            candidate = candidate_of(document, served, before.served, before)
+            now = replace(before, candidate=candidate, trouble=None)
+        self._publish(before, now)
+
+    def _serve(self, before: Followed, release: Release) -> Served:
+        if (served := before.loaded(release)) is not None:
+            return served
         folder = self._cache.fetch(before.model, release)
         predictor = load(folder, release)
         metrics = VersionMetrics(self._metrics, before.model, release.version)
         return Served(before.model, release, predictor, wanted(predictor), metrics)
 
     def _failed(self, before: Followed, content: bytes | None, error: Exception) -> Followed:
-        self._metrics.reload_failures.labels(before.model).inc()
+        self._awaited.pop(before.model, None)
         self._failures[before.model] = _Failure(content, time.monotonic() + self._retry_after)
-        trouble = str(error) if isinstance(error, LifecycleError) else repr(error)
+        return self._in_trouble(before, _words(error))
+
+    def _in_trouble(self, before: Followed, trouble: str) -> Followed:
+        self._metrics.reload_failures.labels(before.model).inc()
         if trouble != before.trouble:
-            still = before.served.release.version if before.served else "nothing"
+            still = _versions(before)
             _log.error("%s: release not followed, still serving %s: %s", before.model, still, trouble)
         return replace(before, trouble=trouble)
 
@@ -173,14 +185,14 @@ class Models:
         self._metrics.trouble.labels(now.model).set(now.trouble is not None)
         if now.seq is not None:
             self._metrics.release.labels(now.model).set(now.seq)
-        if now.served is before.served:
-            return
-        if before.served:
-            self._metrics.info.remove(*_labels(before.served))
-        if now.served:
-            self._metrics.info.labels(*_labels(now.served)).set(1)
-            self._cache.keep_only(now.model, now.served.release)
-        _log.info("%s: now serving %s", now.model, now.served and now.served.release.version)
+        for labels in _infos(before) - _infos(now):
+            self._metrics.info.remove(*labels)
+        for labels in _infos(now):
+            self._metrics.info.labels(*labels).set(1)
+        if now.versions != before.versions:
+            _log.info("%s: now serving %s", now.model, _versions(now))
+            if now.versions:
+                self._cache.keep_only(now.model, [served.release for served in now.versions])
 
 
 def _parse(model: str, content: bytes | None) -> ReleaseDocument:
@@ -195,5 +207,18 @@ def _parse(model: str, content: bytes | None) -> ReleaseDocument:
     return document
 
 
-def _labels(served: Served) -> tuple[str, str, str]:
-    return served.model, served.release.version, served.release.as_of.isoformat()
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, LifecycleError) else repr(error)
+
+
+def _versions(followed: Followed) -> str:
+    return " and ".join(served.release.version for served in followed.versions) or "nothing"
+
+
+def _infos(followed: Followed) -> set[tuple[str, str, str, str]]:
+    """The labels of the versions that answer."""
+    arms = "champion", followed.candidate.arm if followed.candidate else ""
+    return {
+        (served.model, served.release.version, served.release.as_of.isoformat(), arm)
+        for served, arm in zip(followed.versions, arms, strict=False)
+    }

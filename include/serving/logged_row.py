@@ -49,7 +49,9 @@ class LoggedRow(msgspec.Struct):
 _decoder = msgspec.json.Decoder(LoggedRow)
 
 
-def lines_of(request_id: str, model: str, release: Release, rows: Rows, scores: Sequence[float]) -> bytes:
+def lines_of(
+    request_id: str, model: str, release: Release, arm: str, rows: Rows, scores: Sequence[float]
+) -> bytes:
     """The predictions of one request as JSON lines; of several rows each gets `<id>/<row>`."""
     now = datetime.now(UTC)
     names, columns = list(rows.inputs), list(rows.inputs.values())
@@ -62,7 +64,7 @@ def lines_of(request_id: str, model: str, release: Release, rows: Rows, scores: 
                 event_time=(rows.event_times and rows.event_times[number]) or now,
                 model=model,
                 version=release.version,
-                arm="champion",
+                arm=arm,
                 version_as_of=release.as_of,
                 score=score,
                 inputs=_encoder.encode(dict(zip(names, values, strict=True))).decode(),

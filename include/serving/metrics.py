@@ -25,11 +25,17 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.info = self._gauge("model_info", "1 for the version that answers", (*of_version, "as_of"))
+        self.info = self._gauge("model_info", "1 for a version that is loaded", (*of_version, "as_of", "arm"))
         self.release = self._gauge("release_seq", "Ledger entry that is followed", ("model",))
         self.trouble = self._gauge("release_trouble", "1 while the release cannot be followed", ("model",))
         self.reload_failures = self._counter("reload_failures", "Releases not loaded", ("model",))
         self.poll_failures = self._counter("poll_failures", "Times the store did not list releases", ())
+        self.copies_dropped = self._counter(
+            "copies_dropped", "Requests that too many copies waited for to be compared", ("model",)
+        )
+        self.candidate_failures = self._counter(
+            "candidate_failures", "Requests and copies that the candidate failed on", ("model",)
+        )
         self.backlog = self._gauge("log_backlog_rows", "Logged rows not yet in Delta", ("model",))
         self.flush_failures = self._counter("log_flush_failures", "Flushes to Delta that failed", ("model",))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,11 @@ class PackageCache:
                 self._copy(output, folder / name)
         return folder
 
-    def keep_only(self, model: str, release: Release) -> None:
+    def keep_only(self, model: str, releases: Iterable[Release]) -> None:
         """Delete the copies of the model's other versions."""
+        kept = {_digest(release) for release in releases}
         for folder in (self._folder / model).iterdir():
-            if folder.name != _digest(release):
+            if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _copy(self, output: Output, file: Path) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from include.lifecycle.model.predictor import BadInput
+
 
 class Refused(Exception):
     """A request that gets no prediction; `outcome` is its label in the metrics."""
@@ -55,3 +62,16 @@ class ModelFailed(Refused):
 
     status = 500
     outcome = "model_error"
+
+
+@contextmanager
+def naming_the_field() -> Iterator[None]:
+    """Whatever a body can do wrong, as a refusal; msgspec's messages end with the place."""
+    try:
+        yield
+    except RecursionError:
+        raise Refused("body: nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise Refused(f"body: not UTF-8 at byte {error.start}") from None
+    except (BadInput, msgspec.MsgspecError) as error:
+        raise Refused(str(error)) from error

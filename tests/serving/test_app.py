@@ -9,27 +9,24 @@ import httpx
 import pytest
 
 from include.lifecycle.monitor.performance import prediction_log
+from include.lifecycle.release.counts import ServerCounts
 from include.lifecycle.store.objects import Store
 from include.serving.app import MAX_BODY
-from tests.serving.released import INPUTS, MODEL, ROW, publish, release_of, score
+from tests.serving.released import MODEL, ROW, publish, release_of, score, tensors
 from tests.serving.running import RunningServer, wait_until
-
-DATATYPES = {
-    "string": "BYTES",
-    "number": "FP64",
-    "integer": "INT64",
-    "boolean": "BOOL",
-    "timestamp": "BYTES",
-}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, packages: dict[str, Path]) -> Iterator[RunningServer]:
-    """Serves `delay`; `early` has no champion yet."""
+    """Serves `delay`; `early` has no champion yet, `tried` has a candidate, `broken` one without files."""
     folder = tmp_path_factory.mktemp("app")
     store = Store(str(folder / "store"))
     publish(store, release_of(packages["1"], "1", store))
     publish(store, None, model="early")
+    releases = [release_of(packages[version], version, store) for version in "12"]
+    publish(store, releases[0], model="tried", candidate=releases[1], share=1.0)
+    without_files = releases[1].model_copy(update={"package": {}})
+    publish(store, releases[0], model="broken", candidate=without_files, share=1.0)
     with RunningServer(folder / "home", store.uri) as server:
         yield server
 
@@ -38,15 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, packages: dict[str, Path]) 
 def client(server: RunningServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, headers={"X-Model": MODEL}) as client:
         yield client
-
-
-def tensors(rows: int = 1, **changes: Any) -> dict[str, Any]:
-    return {
-        "inputs": [
-            {"name": name, "shape": [rows], "datatype": DATATYPES[INPUTS[name]], "data": [value] * rows}
-            for name, value in {**ROW, **changes}.items()
-        ]
-    }
 
 
 def test_both_protocols_give_the_number_that_the_predictor_gives(
@@ -136,9 +124,9 @@ def test_text_that_is_no_text_is_refused_or_answered_but_no_server_error(client:
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("/models/nobody/invocations", 404, "no model 'nobody'; released are: delay, early"),
+        ("/models/nobody/invocations", 404, "no model 'nobody'; released are: broken, delay, early, tried"),
         ("/v2/models/nobody/infer", 404, "no model 'nobody'"),
-        ("/v2/models/delay/versions/9/infer", 404, "version '9' of delay is not served; version 1 is"),
+        ("/v2/models/delay/versions/9/infer", 404, "version '9' of delay is not served; served are: 1"),
         ("/models/early/invocations", 503, "model early has no champion to answer with: approve"),
         ("/nowhere", 404, "POST /nowhere: Not Found"),
         ("/metrics", 405, "Method Not Allowed"),
@@ -238,8 +226,57 @@ def test_health_and_metadata_follow_the_open_inference_protocol(client: httpx.Cl
     for path in ("/v2/health/live", "/v2/health/ready", "/ping", f"/v2/models/{MODEL}/ready"):
         assert client.get(path).status_code == 200
     assert client.get("/v2/models/early/ready").status_code == 503
-    assert client.get("/v2").json()["models"] == [MODEL, "early"]
+    assert client.get("/v2").json()["models"] == ["broken", MODEL, "early", "tried"]
     metadata = client.get(f"/v2/models/{MODEL}").json()
     assert metadata["versions"] == ["1"]
     assert metadata["inputs"][1] == {"name": "distance", "datatype": "FP64", "shape": [-1]}
     assert metadata["parameters"]["trouble"] is None
+
+
+def test_both_versions_are_told_while_one_is_tried(client: httpx.Client) -> None:
+    metadata = client.get("/v2/models/tried").json()
+    assert metadata["versions"] == ["1", "2"]
+    told = {"version": "1", "candidate": "2", "share": 1.0, "trouble": None}
+    assert told.items() <= metadata["parameters"].items()
+    assert client.get("/v2/models/tried/versions/2").json()["parameters"]["version"] == "2"
+    assert client.get("/v2/models/tried/versions/2/ready").status_code == 200
+
+
+def test_a_server_is_ready_when_its_champions_answer_also_with_a_broken_candidate(
+    client: httpx.Client,
+) -> None:
+    assert client.get("/v2/health/ready").status_code == 200
+    assert client.post("/models/broken/invocations", json={"instances": [ROW]}).json()["version"] == "1"
+    assert "candidate: version 2" in client.get("/v2/models/broken").json()["parameters"]["trouble"]
+    assert "candidate: version 2" in client.get("/v2/models/broken/counts").json()["error"]
+
+
+def test_a_judge_reads_what_one_process_counted(client: httpx.Client) -> None:
+    assert client.post("/models/tried/invocations", json={"instances": [ROW]}).json()["version"] == "2"
+    reply = client.post("/v2/models/tried/infer", json=tensors(rows=3))
+    assert reply.headers["X-Model-Version"] == reply.json()["model_version"] == "2"
+
+    def counted() -> ServerCounts:
+        return ServerCounts.model_validate_json(client.get("/v2/models/tried/counts").content)
+
+    wait_until(lambda: counted().counts.difference.count == 4, "all rows are compared")
+    found = counted()
+    assert (found.model, found.champion, found.candidate) == ("tried", "1", "2")
+    assert (found.counts.candidate.failed.count, found.counts.candidate.score.count) == (2, 4)
+    assert found.process == counted().process
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        (MODEL, 404, "delay has no candidate beside version 1"),
+        ("nobody", 404, "no model 'nobody'"),
+        ("early", 503, "model early has no champion"),
+    ],
+)
+def test_where_nothing_is_compared_there_are_no_counts(
+    client: httpx.Client, model: str, status: int, words: str
+) -> None:
+    reply = client.get(f"/v2/models/{model}/counts")
+    assert reply.status_code == status
+    assert words in reply.json()["error"]

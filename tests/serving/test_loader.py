@@ -48,6 +48,11 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"perennial_{name}", labels)
 
 
+def info(metrics: Metrics, version: str, arm: str) -> float | None:
+    as_of = f"2013-03-0{version}T00:00:00+00:00"
+    return sample(metrics, "model_info", model=MODEL, version=version, as_of=as_of, arm=arm)
+
+
 def test_a_new_champion_takes_over(
     models: Models, store: Store, packages: dict[str, Path], metrics: Metrics
 ) -> None:
@@ -56,9 +61,8 @@ def test_a_new_champion_takes_over(
         models.poll()
         assert version_of(models.followed[MODEL]) == version
         assert models.followed[MODEL].seq == seq
-    as_of = "2013-03-02T00:00:00+00:00"
-    assert sample(metrics, "model_info", model=MODEL, version="2", as_of=as_of) == 1
-    assert sample(metrics, "model_info", model=MODEL, version="1", as_of=as_of.replace("02T", "01T")) is None
+    assert info(metrics, "2", "champion") == 1
+    assert info(metrics, "1", "champion") is None
 
 
 def test_an_unchanged_champion_is_not_loaded_again(

@@ -50,12 +50,15 @@ def test_a_file_name_cannot_leave_the_folder(tmp_path: Path, store: Store, packa
         PackageCache(tmp_path / "cache", store).fetch("delay", escaping)
 
 
-def test_only_the_served_package_stays_on_disk(
+def test_only_the_served_packages_stay_on_disk(
     tmp_path: Path, store: Store, packages: dict[str, Path]
 ) -> None:
     cache = PackageCache(tmp_path / "cache", store)
-    folders = [cache.fetch("delay", release_of(packages[version], version, store)) for version in "12"]
-    cache.keep_only("delay", release_of(packages["2"], "2", store))
+    releases = [release_of(packages[version], version, store) for version in "12"]
+    folders = [cache.fetch("delay", release) for release in releases]
+    cache.keep_only("delay", releases)
+    assert [folder.exists() for folder in folders] == [True, True]
+    cache.keep_only("delay", releases[1:])
     assert [folder.exists() for folder in folders] == [False, True]
 
 

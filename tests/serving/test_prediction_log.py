@@ -41,7 +41,7 @@ def lines(request_id: str, count: int = 1, day: int = 31) -> bytes:
         keys=[f"key-{number}" for number in range(count)],
         event_times=[moment] * count,
     )
-    return lines_of(request_id, MODEL, RELEASE, rows, [0.25] * count)
+    return lines_of(request_id, MODEL, RELEASE, "champion", rows, [0.25] * count)
 
 
 def table(store: Store) -> Table:

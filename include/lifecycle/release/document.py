@@ -36,6 +36,14 @@ class ReleaseDocument(Value):
     seq: int
     """Number of the ledger entry that this document follows from."""
     champion: Release | None = None
+    candidate: Release | None = None
+    """The version that is compared with the champion on live requests."""
+    share: float = 0
+    """Of requests that the candidate answers, chosen by their key; 0: it scores copies alone."""
+    slow_seconds: float = 0.05
+    """A request that takes longer counts as slow."""
+    slice_by: str | None = None
+    """An input; rows that both scored are counted for each of its values."""
 
 
 def release_path(model: str, seq: int) -> str:

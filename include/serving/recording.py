@@ -1,0 +1,66 @@
+"""Answers that count: written to the prediction log before anybody sees them, and counted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from include.serving.logged_row import lines_of
+from include.serving.prediction_log import PredictionLog
+from include.serving.refusals import NotLogged
+from include.serving.rows import Rows
+from include.serving.scoring import predict
+from include.serving.served import Served
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asks."""
+
+    columns: dict[str, list[Any]]
+    """Plain JSON values by column, not checked yet."""
+    id: str
+    started: float
+    """When its body was read, of `time.perf_counter`."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes until now."""
+        return time.perf_counter() - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The scores of a request's rows, and who gave them."""
+
+    served: Served
+    scores: list[float]
+    request_id: str
+
+
+class Recorder:
+    """Keeps every answer before it is given."""
+
+    def __init__(self, log: PredictionLog) -> None:
+        self._log = log
+
+    def answer(self, served: Served, arm: str, rows: Rows, request: Request) -> Answer:
+        """The version's answer, recorded; raises Refused, ModelFailed or NotLogged."""
+        return self.record(served, arm, rows, predict(served, rows), request)
+
+    def record(self, served: Served, arm: str, rows: Rows, scores: list[float], request: Request) -> Answer:
+        """The answer made of these scores; raises NotLogged when it cannot be written down."""
+        lines = lines_of(request.id, served.model, served.release, arm, rows, scores)
+        try:
+            self._log.record(served.model, lines, rows.count)
+        except OSError as error:
+            _log.error("%s: a prediction could not be logged: %s", served.model, error)
+            raise NotLogged(
+                f"the prediction log cannot be written, so nothing is answered: {error}"
+            ) from error
+        served.metrics.count(rows.count, request.seconds)
+        return Answer(served, scores, request.id)

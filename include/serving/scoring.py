@@ -1,0 +1,38 @@
+"""What one version says about the rows of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from include.lifecycle.model.predictor import BadInput
+from include.serving.refusals import ModelFailed, Refused, naming_the_field
+from include.serving.rows import Rows, check_rows
+from include.serving.served import Served
+
+
+def checked(served: Served, columns: Mapping[str, list[Any]]) -> Rows:
+    """The rows as a version takes them, of columns that others may want too; raises Refused."""
+    own = {name: columns[name] for name in served.wanted if name in columns}
+    with naming_the_field():
+        return check_rows(own, served.predictor)
+
+
+def predict(served: Served, rows: Rows) -> list[float]:
+    """A version's scores; raises Refused when it does not take the rows, ModelFailed when it breaks."""
+    try:
+        scores = served.predictor.predict(rows.typed)
+    except BadInput as error:
+        raise Refused(str(error)) from error
+    except Exception as error:
+        raise ModelFailed(_failure(served, f"{type(error).__name__}: {error}")) from error
+    if scores.shape != (rows.count,) or not np.isfinite(scores).all():
+        raise ModelFailed(_failure(served, f"{scores.size} scores for {rows.count} rows, or not finite"))
+    found: list[float] = scores.tolist()
+    return found
+
+
+def _failure(served: Served, what: str) -> str:
+    return f"version {served.release.version} of {served.model} cannot answer these rows: {what}"
