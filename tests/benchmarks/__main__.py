@@ -10,7 +10,18 @@ import sys
 
 from tests.benchmarks.figures import Figure, print_figures
 
-BENCHMARKS = ("parsing", "serving", "validation", "ingest", "loop", "replay", "backfill", "pods", "memory")
+BENCHMARKS = (
+    "parsing",
+    "serving",
+    "validation",
+    "ingest",
+    "loop",
+    "canary",
+    "replay",
+    "backfill",
+    "pods",
+    "memory",
+)
 
 
 def main(names: list[str]) -> int:

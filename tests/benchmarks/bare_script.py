@@ -20,7 +20,7 @@ from xgboost import XGBClassifier
 from include.demo.feed import WEATHER_COLUMNS
 from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.predictor import Predictor, load_features
-from include.lifecycle.release.state import fold
+from include.lifecycle.release.fold import fold
 from include.lifecycle.spec.catalog import Catalog, open_catalog
 from include.lifecycle.spec.model import ModelSpec, parameters_of
 from include.lifecycle.store.ledger import Ledger

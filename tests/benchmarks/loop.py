@@ -25,8 +25,9 @@ import mlflow.xgboost
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import judge
 from include.lifecycle.model.registry import Registry
-from include.lifecycle.release.decisions import Actor, propose, record, settle
-from include.lifecycle.release.state import Proposal, fold
+from include.lifecycle.release.decisions import Actor, propose, record
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import Proposal
 from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.steps import evaluate, register, train
 from include.lifecycle.steps.planning import plan_training
@@ -38,6 +39,7 @@ from tests.benchmarks.bare_script import run_bare_script
 from tests.benchmarks.figures import Figure, at_most, print_figures
 from tests.benchmarks.parts import Parts
 from tests.benchmarks.year import MODEL, publish_year
+from tests.lifecycle import tiny
 
 CHAMPION_AS_OF, AS_OF = datetime(2013, 11, 1, tzinfo=UTC), datetime(2014, 1, 1, tzinfo=UTC)
 ROUNDS = 2
@@ -85,7 +87,7 @@ def _prepare(folder: Path) -> None:
     _empty_mlflow(folder / "mlflow-champion")
     _lifecycle(store, CHAMPION_AS_OF)
     waiting = fold(Ledger(store, MODEL).entries()).undecided[-1]
-    record(Ledger(store, MODEL), settle(waiting, promote=True, why="benchmark"), _actor(AS_OF))
+    tiny.promote(Ledger(store, MODEL), waiting.version, "benchmark", _actor(AS_OF))
 
 
 def _empty_mlflow(folder: Path) -> None:

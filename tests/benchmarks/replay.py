@@ -39,12 +39,14 @@ from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.monitor.performance import prediction_log, read_predictions
 from include.lifecycle.release.decisions import Actor, end_training, propose, record
 from include.lifecycle.release.document import Release
-from include.lifecycle.release.state import ModelState, Proposal, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState, Proposal
 from include.lifecycle.spec.catalog import Catalog, open_catalog
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.steps import evaluate, measure, train
+from include.lifecycle.steps.approving import approve_unasked
 from include.lifecycle.steps.planning import plan_training
-from include.lifecycle.steps.releasing import judge_newest
+from include.lifecycle.steps.releasing import promote, stage_newest
 from include.lifecycle.steps.running import run_step
 from include.lifecycle.steps.watching import govern, plan_window
 from include.lifecycle.store.ledger import Ledger
@@ -236,7 +238,10 @@ def _retrain_when_due(year: Year, as_of: datetime) -> None:
             evaluation=evaluated.run_key,
         )
         record(Ledger(year.store, MODEL), propose(proposal, verdict.why), actor)
-        judge_newest(year.model, year.store, _actor("release", as_of), None)
+        staged = stage_newest(year.model, year.store, _actor("release", as_of), None)
+        if staged is not None and staged.event == "staged":
+            approve_unasked(year.model, staged.version, "local", year.store, _actor("release", as_of))
+            promote(MODEL, staged.version, year.store, _actor("release", as_of))
     else:
         ended = end_training(trained.run_key, as_of, "rejected", verdict.why)
         record(Ledger(year.store, MODEL), ended, actor)
@@ -253,7 +258,9 @@ def _serve(year: Year, day: date) -> None:
     release = Release(
         version=champion.version, run_key=champion.run_key, as_of=champion.as_of, package=trained.outputs
     )
-    lines = lines_of(day.isoformat(), MODEL, release, rows, predictor.predict(rows.typed).tolist())
+    lines = lines_of(
+        day.isoformat(), MODEL, release, "champion", rows, predictor.predict(rows.typed).tolist()
+    )
     with TemporaryDirectory() as folder:
         segment = Path(folder) / "segment"
         segment.write_bytes(lines)
