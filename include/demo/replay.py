@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from include.demo import feed, traffic
 from include.demo.airflow_api import AirflowApi, Seen, unseen
-from include.lifecycle.release.state import ModelState, Proposal, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState, Proposal
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 

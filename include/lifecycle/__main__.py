@@ -89,7 +89,7 @@ def reproduce(asked: argparse.Namespace) -> int:
 def costs(asked: argparse.Namespace) -> int:
     """Print the totals per month of the models named, or of all."""
     from include.lifecycle.release.costs import table_of_months
-    from include.lifecycle.release.state import fold
+    from include.lifecycle.release.fold import fold
     from include.lifecycle.store.ledger import models_of
     from include.lifecycle.store.objects import open_store
 

@@ -20,13 +20,16 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from include.lifecycle.data.publishing import published_table, quarantine_table
 from include.lifecycle.errors import LifecycleError, Transient
 from include.lifecycle.release.costs import USED
-from include.lifecycle.release.decisions import Actor, end_training, newest_proposal, record, settle
-from include.lifecycle.release.state import ModelState, fold
+from include.lifecycle.release.decisions import Actor, end_training, record
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.moves import newest_proposal
+from include.lifecycle.release.state import ModelState
 from include.lifecycle.steps.provenance import RECORDS
 from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import read_receipt
 from tests.bad_input import source, tasks
+from tests.lifecycle import tiny
 from tests.serving.running import RunningServer, answers, free_port, wait_until
 
 
@@ -115,7 +118,7 @@ class Project:
         tasks.register("founding", tasks.gate("founding", trained))
         proposal = newest_proposal(self.state())
         assert proposal is not None
-        record(self.ledger, settle(proposal, promote=True, why="founding"), Actor("ada", "founding"))
+        tiny.promote(self.ledger, proposal.version, "founding", Actor("ada", "founding"))
         assert tasks.reconcile()["champion"] == "1"
 
     @property

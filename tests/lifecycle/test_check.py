@@ -103,7 +103,7 @@ def test_a_ledger_is_verified_against_the_head_that_mlflow_was_told_of(
     head = world.ledger.entries()[-1]
     Registry().set_anchor(MODEL, head.seq, head.hash)
     assert main(["ledger", "verify", MODEL]) == 0
-    assert "3 entries, none changed, removed, reordered or cut off" in capsys.readouterr().out
+    assert "5 entries, none changed, removed, reordered or cut off" in capsys.readouterr().out
 
     newest = sorted((world.root / "store/ledger" / MODEL).glob("*.json"))[-1]
     content = newest.read_bytes()
@@ -113,4 +113,4 @@ def test_a_ledger_is_verified_against_the_head_that_mlflow_was_told_of(
 
     newest.write_bytes(content.replace(b"a test", b"a lie!"))
     assert main(["ledger", "verify", MODEL]) == 1
-    assert "entry 2 was changed" in capsys.readouterr().err
+    assert "entry 4 was changed" in capsys.readouterr().err

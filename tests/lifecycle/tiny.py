@@ -17,13 +17,15 @@ import pytest
 from include.lifecycle.data.publishing import content_label, published_table
 from include.lifecycle.data.types import arrow_schema
 from include.lifecycle.model.gates import Verdict
-from include.lifecycle.release.decisions import Actor, begin_training, propose, record, settle
-from include.lifecycle.release.state import ModelState, Proposal, Training, fold
+from include.lifecycle.release.decisions import Actor, begin_training, propose, record
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.moves import move
+from include.lifecycle.release.state import ModelState, Proposal, Training
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.steps import train
 from include.lifecycle.steps.running import run_step
-from include.lifecycle.store.ledger import Ledger
+from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt
 
@@ -304,5 +306,12 @@ def propose_version(
 def crown(project: Project, trained: Receipt, version: str) -> Proposal:
     """Make a training's version champion, in the ledger."""
     proposal = propose_version(project, trained, version)
-    record(project.ledger, settle(proposal, promote=True, why="a test"), ACTOR)
+    promote(project.ledger, version)
     return proposal
+
+
+def promote(ledger: Ledger, version: str, why: str = "a test", actor: Actor = ACTOR) -> Entry | None:
+    """Take a proposed version to all users at once; returns what was decided at the end."""
+    for stage in ("staged", "approved"):
+        record(ledger, move(version, stage, why), actor)
+    return record(ledger, move(version, "promoted", why), actor)

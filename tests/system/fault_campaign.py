@@ -21,7 +21,7 @@ from include.demo.replay import DAGS, MODEL
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.errors import LifecycleError
 from include.lifecycle.release.document import read_release
-from include.lifecycle.release.state import fold
+from include.lifecycle.release.fold import fold
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.receipts import Receipt, read_receipt
 from tests.docker.cluster import Cluster, Refused

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.lifecycle.release.state import fold
+from include.lifecycle.release.fold import fold
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.receipts import read_call
 from tests.lifecycle import tiny

@@ -40,6 +40,8 @@ class Evaluation(Value):
     """How much worse the candidate is than the champion; negative where it is better."""
     compared_with: str | None = None
     """The champion's version, or None when there is none."""
+    change: float | None = None
+    """How far the answers to the same rows are apart, in the mean and without sign."""
     compared_rows: int = 0
     """Rows that both have predictions for, made before their labels were known."""
     why_not_compared: str | None = None
@@ -80,6 +82,7 @@ def evaluate(
     return result.model_copy(
         update={
             "compared_with": version,
+            "change": float(np.abs(gate["score"][both] - champion[both]).mean()),
             "compared_rows": int(both.sum()),
             "champion": pair["champion"],
             "loss": pair["loss"],

@@ -6,7 +6,8 @@ from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.costs import month_tags
 from include.lifecycle.release.document import Release, ReleaseDocument, write_release
-from include.lifecycle.release.state import ModelState, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState, Proposal
 from include.lifecycle.store.ledger import Ledger, verify_anchor
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import read_receipt
@@ -45,24 +46,31 @@ def _write_document(model: str, state: ModelState, store: Store) -> None:
 
 def aliases(state: ModelState) -> dict[str, str | None]:
     """Which version each alias names."""
-    newest = state.undecided[-1].version if state.undecided else None
+    candidate = state.candidate or (state.undecided[-1] if state.undecided else None)
     return {
         "champion": state.champion.version if state.champion else None,
         "previous": state.previous.version if state.previous else None,
-        "candidate": newest,
+        "candidate": candidate.version if candidate else None,
     }
 
 
 def release_document(model: str, state: ModelState, store: Store) -> ReleaseDocument:
     """What servers must answer with, after the newest ledger entry."""
-    champion = state.champion
-    if champion is None:
-        return ReleaseDocument(model=model, seq=state.seq)
-    trained = read_receipt(champion.run_key, store)
-    release = Release(
-        version=champion.version,
-        run_key=champion.run_key,
-        as_of=champion.as_of,
+    document = ReleaseDocument(model=model, seq=state.seq, champion=_release(state.champion, store))
+    if state.candidate is None:
+        return document
+    standing = state.standings[state.candidate.version]
+    compared = {name: getattr(standing, name) for name in ("share", "slow_seconds", "slice_by")}
+    return document.model_copy(update={"candidate": _release(state.candidate, store), **compared})
+
+
+def _release(proposal: Proposal | None, store: Store) -> Release | None:
+    if proposal is None:
+        return None
+    trained = read_receipt(proposal.run_key, store)
+    return Release(
+        version=proposal.version,
+        run_key=proposal.run_key,
+        as_of=proposal.as_of,
         package=package_of(trained.outputs),
     )
-    return ReleaseDocument(model=model, seq=state.seq, champion=release)

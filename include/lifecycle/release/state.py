@@ -1,18 +1,16 @@
-"""What the ledger says now: champion, undecided proposals, trainings, windows. A pure fold."""
+"""What a ledger can say of a model: champion, undecided proposals, trainings, windows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from include.lifecycle.release.costs import USED, Totals
+from include.lifecycle.release.costs import Totals
 from include.lifecycle.spec.quantities import Instant
 from include.lifecycle.spec.search import Parameters
 from include.lifecycle.spec.value import Value
-from include.lifecycle.store.ledger import Entry
 
 
 class Proposal(Value):
@@ -26,6 +24,37 @@ class Proposal(Value):
     """Run key of its evaluation."""
     metrics: dict[str, float] = {}
     """What it showed on the gate rows."""
+
+
+Stage = Literal["proposed", "staged", "approved", "shadow", "canary"]
+"""How far an undecided version has come."""
+Ending = Literal["promoted", "rejected", "superseded", "aborted"]
+"""What becomes of it."""
+MOVES: dict[Stage, frozenset[str]] = {
+    "proposed": frozenset({"staged", "rejected", "superseded"}),
+    "staged": frozenset({"approved", "rejected", "superseded"}),
+    "approved": frozenset({"shadow", "canary", "promoted", "rejected", "superseded"}),
+    "shadow": frozenset({"canary", "promoted", "aborted"}),
+    "canary": frozenset({"canary", "promoted", "aborted"}),
+}
+"""Where a version may go from each stage."""
+IN_TRAFFIC: frozenset[str] = frozenset({"shadow", "canary"})
+"""Stages in which live requests reach a version."""
+
+
+class Standing(Value):
+    """Where an undecided version stands."""
+
+    stage: Stage = "proposed"
+    since: Instant
+    """Wall clock of the move that brought it there."""
+    share: float = Field(default=0, ge=0, le=1)
+    """Of live requests that it answers."""
+    slow_seconds: float = 0.05
+    """What counts as slow while it is compared."""
+    slice_by: str | None = None
+    consents: dict[str, str] = {}
+    """Who agreed to its release: names by user id."""
 
 
 class Lease(Value):
@@ -47,7 +76,7 @@ class Training(Value):
     drift: bool
     """Whether drift asked for it."""
     outcome: str | None = None
-    """`promoted`, `rejected`, `failed`, `superseded` or `rolled_back`; None while undecided."""
+    """`failed`, `rolled_back` or its version's ending; None while undecided."""
 
 
 class WindowVerdict(Value):
@@ -83,6 +112,8 @@ class ModelState(Value):
     rolled_back: dict[str, str] = {}
     """Versions that were taken from users again, and the run that did it."""
     undecided: tuple[Proposal, ...] = ()
+    standings: dict[str, Standing] = {}
+    """Of each undecided version."""
     lease: Lease | None = None
     trainings: tuple[Training, ...] = ()
     windows: tuple[WindowVerdict, ...] = ()
@@ -107,141 +138,14 @@ class ModelState(Value):
                 return item
         return None
 
+    @property
+    def candidate(self) -> Proposal | None:
+        """The version in shadow or canary; there is never more than one."""
+        for item in self.undecided:
+            if self.standings[item.version].stage in IN_TRAFFIC:
+                return item
+        return None
+
     def in_flight(self, now: datetime) -> Lease | None:
         """The lease of the training in flight, unless it expired."""
         return self.lease if self.lease and self.lease.expires > now else None
-
-
-def fold(entries: Iterable[Entry]) -> ModelState:
-    """The state after some entries. Total: an entry it cannot use changes nothing but the head."""
-    state = ModelState()
-    for entry in entries:
-        step = _TRANSITIONS.get(entry.event)
-        changes: dict[str, Any] = {}
-        if step is not None:
-            try:
-                changes = step(state, entry)
-            except (KeyError, TypeError, ValidationError):
-                changes = {}
-        state = state.model_copy(update={"seq": entry.seq, "hash": entry.hash, **changes})
-    return state
-
-
-def _training(state: ModelState, entry: Entry) -> dict[str, Any]:
-    data = entry.data
-    training = Training(
-        run_key=data["run_key"],
-        as_of=entry.as_of,
-        fingerprint=data["fingerprint"],
-        drift=data["drift"],
-    )
-    others = tuple(item for item in state.trainings if item.run_key != training.run_key)
-    return {
-        "lease": Lease(run_key=data["run_key"], holder=entry.run_id, expires=data["expires"]),
-        "trainings": (*others, training),
-        "retrain": None if training.drift else state.retrain,
-    }
-
-
-def _failed(state: ModelState, entry: Entry) -> dict[str, Any]:
-    return _ended(state, entry.data["run_key"], "failed")
-
-
-def _proposed(state: ModelState, entry: Entry) -> dict[str, Any]:
-    proposal = Proposal(as_of=entry.as_of, **entry.data)
-    others = tuple(item for item in state.undecided if item.version != proposal.version)
-    return {"undecided": (*others, proposal), "lease": _released(state, proposal.run_key)}
-
-
-def _promoted(state: ModelState, entry: Entry) -> dict[str, Any]:
-    proposal = _undecided(state, entry)
-    return {
-        "champions": (*state.champions, proposal),
-        "champion_since": entry.at,
-        "undecided": _without(state, proposal.version),
-        **_ended(state, proposal.run_key, "promoted"),
-    }
-
-
-def _rolled_back(state: ModelState, entry: Entry) -> dict[str, Any]:
-    had = {item.version: item for item in state.champions}
-    left, again = had[entry.data["version"]], had[entry.data["to"]]
-    if left != state.champion or again == left:
-        return {}
-    others = {version: run for version, run in state.rolled_back.items() if version != again.version}
-    return {
-        "champions": (*state.champions, again),
-        "champion_since": entry.at,
-        "rolled_back": {**others, left.version: entry.run_id},
-        **_ended(state, left.run_key, entry.event),
-    }
-
-
-def _rejected(state: ModelState, entry: Entry) -> dict[str, Any]:
-    if "version" not in entry.data:
-        return _ended(state, entry.data["run_key"], "rejected")
-    proposal = _undecided(state, entry)
-    return {
-        "undecided": _without(state, proposal.version),
-        **_ended(state, proposal.run_key, entry.event),
-    }
-
-
-def _window(state: ModelState, entry: Entry) -> dict[str, Any]:
-    verdict = WindowVerdict(end=entry.as_of, bad=entry.data["bad"], why=entry.why)
-    others = [window for window in state.windows if window.end != verdict.end]
-    return {"windows": tuple(sorted([*others, verdict], key=lambda window: window.end))}
-
-
-def _retrain(state: ModelState, entry: Entry) -> dict[str, Any]:
-    return {"retrain": entry.why}
-
-
-def _used(state: ModelState, entry: Entry) -> dict[str, Any]:
-    month = f"{entry.at:%Y-%m}"
-    return {"usage": {**state.usage, month: state.usage.get(month, Totals()).plus(entry.data)}}
-
-
-def _searched(state: ModelState, entry: Entry) -> dict[str, Any]:
-    data = {name: entry.data[name] for name in ("search", "trial", "space", "parameters")}
-    found = Searched(as_of=entry.as_of, **data)
-    others = tuple(item for item in state.searched if item.search != found.search)
-    return {"searched": (*others, found)}
-
-
-def _undecided(state: ModelState, entry: Entry) -> Proposal:
-    found = {item.version: item for item in state.undecided}
-    return found[entry.data["version"]]
-
-
-def _without(state: ModelState, version: str) -> tuple[Proposal, ...]:
-    return tuple(item for item in state.undecided if item.version != version)
-
-
-def _released(state: ModelState, run_key: str) -> Lease | None:
-    return None if state.lease and state.lease.run_key == run_key else state.lease
-
-
-def _ended(state: ModelState, run_key: str, outcome: str) -> dict[str, Any]:
-    return {
-        "lease": _released(state, run_key),
-        "trainings": tuple(
-            item.model_copy(update={"outcome": outcome}) if item.run_key == run_key else item
-            for item in state.trainings
-        ),
-    }
-
-
-_TRANSITIONS = {
-    "training": _training,
-    "failed": _failed,
-    "proposed": _proposed,
-    "promoted": _promoted,
-    "rejected": _rejected,
-    "superseded": _rejected,
-    "rolled_back": _rolled_back,
-    "window": _window,
-    "retrain": _retrain,
-    USED: _used,
-    "searched": _searched,
-}

@@ -17,7 +17,9 @@ from pydantic import (
 from include.lifecycle.spec.compute import Compute, SharedTraining
 from include.lifecycle.spec.dataset import Identifier
 from include.lifecycle.spec.metrics import Metric
+from include.lifecycle.spec.nearest import nearest
 from include.lifecycle.spec.quantities import Cron, Duration
+from include.lifecycle.spec.release import ReleasePolicy
 from include.lifecycle.spec.search import Search
 from include.lifecycle.spec.value import Value
 
@@ -199,6 +201,8 @@ class ModelSpec(Value):
     search: Search | None = None
     """How better parameters are searched for; without it there is no `<model>.search`."""
     gates: tuple[Gate, ...] = ()
+    release: ReleasePolicy = Field(default=ReleasePolicy(), exclude=True)
+    """How a version comes to users; no part of what is computed."""
     monitoring: Monitoring = Monitoring()
     governor: Governor = Governor()
     compute: Annotated[
@@ -240,6 +244,13 @@ class ModelSpec(Value):
                     f"compute.train.{key}: {estimator} learns on one machine's CPU; remove {key}, or train "
                     f"with {XGBOOST}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_by_an_input(self) -> Self:
+        column = self.release.slice_by
+        if column is not None and column not in self.inputs:
+            raise ValueError(f"release.slice_by: {column!r} is no input{nearest(column, self.inputs)}")
         return self
 
     @property

@@ -78,12 +78,16 @@ def open_profile() -> Profile:
     PERENNIAL_THREADS and PERENNIAL_MEMORY (bytes) come before what it says: a pod is told its limits so.
     Inside `on_threads` that number comes before both.
     """
-    name = os.environ.get("PERENNIAL_PROFILE") or "local"
-    profile = _read_once(open_catalog().root / "profiles" / f"{name}.yaml")
+    profile = _read_once(open_catalog().root / "profiles" / f"{profile_name()}.yaml")
     told = {limit: os.environ.get(f"PERENNIAL_{limit.upper()}") for limit in ("threads", "memory")}
     limits = {limit: int(value) for limit, value in told.items() if value}
     count = _THREADS.get()
     return profile.model_copy(update=limits if count is None else {**limits, "threads": count})
+
+
+def profile_name() -> str:
+    """The profile that is set."""
+    return os.environ.get("PERENNIAL_PROFILE") or "local"
 
 
 @contextmanager

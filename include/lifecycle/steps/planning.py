@@ -10,7 +10,8 @@ from include.lifecycle.errors import Rejected
 from include.lifecycle.monitor.governor import as_of as business_time
 from include.lifecycle.monitor.governor import decide_on_schedule
 from include.lifecycle.release.decisions import Actor, begin_training, record
-from include.lifecycle.release.state import ModelState, Training, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState, Training
 from include.lifecycle.release.winner import winner_for, with_parameters
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.steps import train

@@ -1,4 +1,4 @@
-"""Decides on a proposal: smoke test, comparison with the champion of now, verdict in the ledger."""
+"""Takes a proposal to all users: smoke test, comparison with the champion of now, verdicts in the ledger."""
 
 from __future__ import annotations
 
@@ -12,51 +12,59 @@ from include.lifecycle.model.gates import Verdict, judge
 from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.billing import bill
-from include.lifecycle.release.decisions import (
-    Actor,
-    newest_proposal,
-    record,
-    settle,
-    stale,
-    supersede_older,
-)
-from include.lifecycle.release.state import ModelState, Proposal, fold
+from include.lifecycle.release.decisions import Actor, record
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.moves import move, newest_proposal, stale, supersede_older
+from include.lifecycle.release.state import ModelState, Proposal
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.value import Value
 from include.lifecycle.steps import evaluate
 from include.lifecycle.steps.running import run_step
-from include.lifecycle.store.ledger import Ledger
+from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt, read_receipt
 from include.lifecycle.store.scratch import scratch_folder
 
 
-class Judged(Value):
-    """What became of a proposal."""
+class Moved(Value):
+    """What became of a version, and why."""
 
     version: str
     event: str
     why: str
 
 
-def judge_newest(model: ModelSpec, store: Store, actor: Actor, version: str | None) -> Judged | None:
-    """Settle the newest undecided proposal, or the one asked for; None when none waits.
+def stage_newest(model: ModelSpec, store: Store, actor: Actor, version: str | None) -> Moved | None:
+    """Judge the newest proposal, or the one asked for, and stage or reject it; None when none waits.
 
-    Older proposals are superseded. Raises Rejected when the version asked for does not wait.
+    A version that live requests reach already comes first, and is returned where it stands. Proposals
+    older than the newest are superseded. Raises Rejected when the version asked for does not wait.
     """
     ledger = Ledger(store, model.name)
     state = fold(ledger.entries())
-    proposal = newest_proposal(state) if version is None else _waiting(state, version)
-    if proposal is None:
+    newest = newest_proposal(state)
+    proposal = _waiting(state, version) if version else state.candidate or newest
+    if proposal is None or newest is None:
         return None
     if version is None:
-        while record(ledger, supersede_older(proposal), actor) is not None:
+        while record(ledger, supersede_older(newest), actor) is not None:
             pass
+    if (stage := state.standings[proposal.version].stage) != "proposed":
+        return Moved(version=proposal.version, event=stage, why="a release before this one brought it there")
     verdict = judge_proposal(model, proposal, state, store, actor)
-    entry = record(ledger, settle(proposal, promote=verdict.passed, why=verdict.why), actor)
-    if entry is None:
-        return None
-    return Judged(version=proposal.version, event=entry.event, why=entry.why)
+    decide = move(proposal.version, "staged" if verdict.passed else "rejected", verdict.why)
+    return moved(proposal.version, record(ledger, decide, actor))
+
+
+def promote(model: str, version: str, store: Store, actor: Actor) -> Moved | None:
+    """Give a version to all users; None when it was decided on already."""
+    passed = move(version, "promoted", "it passed all that was asked of it")
+    return moved(version, record(Ledger(store, model), passed, actor))
+
+
+def moved(version: str, entry: Entry | None) -> Moved | None:
+    """What an entry says of a version; None of none."""
+    return Moved(version=version, event=entry.event, why=entry.why) if entry else None
 
 
 def judge_proposal(
@@ -68,10 +76,18 @@ def judge_proposal(
     trained = read_receipt(proposal.run_key, store)
     if (reason := smoke_test(trained, store)) is not None:
         return Verdict(passed=False, why=reason)
+    return judge(evaluation_of(model.name, proposal, state, store, actor), model.gates)
+
+
+def evaluation_of(
+    model: str, proposal: Proposal, state: ModelState, store: Store, actor: Actor
+) -> Evaluation:
+    """A proposal beside the champion of now; computed where no receipt has it yet."""
+    trained = read_receipt(proposal.run_key, store)
     evaluated, _ = run_step(evaluate.plan(trained, state.champion, store), store)
     if evaluated.attempt is not None:
-        bill(model.name, evaluated.call, [evaluated.attempt], store, actor)
-    return judge(Evaluation.model_validate(evaluated.results["evaluation"]), model.gates)
+        bill(model, evaluated.call, [evaluated.attempt], store, actor)
+    return Evaluation.model_validate(evaluated.results["evaluation"])
 
 
 def smoke_test(trained: Receipt, store: Store) -> str | None:

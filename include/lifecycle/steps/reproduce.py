@@ -8,7 +8,7 @@ from pathlib import Path
 
 from include.lifecycle.data.pinned import lost_data
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.release.state import fold
+from include.lifecycle.release.fold import fold
 from include.lifecycle.spec.profile import on_threads, open_profile
 from include.lifecycle.spec.value import Value
 from include.lifecycle.steps import train

@@ -9,7 +9,8 @@ from include.lifecycle.monitor.governor import Decision, decide_on_windows
 from include.lifecycle.monitor.governor import as_of as business_time
 from include.lifecycle.monitor.windows import Window, judge_window
 from include.lifecycle.release.decisions import Actor, Draft, record
-from include.lifecycle.release.state import ModelState, WindowVerdict, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState, WindowVerdict
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.steps import measure

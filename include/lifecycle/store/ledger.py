@@ -57,7 +57,7 @@ class Ledger:
         """
         found = self._store.get_all(self._paths()[len(known) :])
         fresh = [self._parsed(path, content) for path, content in found.items()]
-        return verify([*known, *fresh], self.model)
+        return [*known, *verify(fresh, self.model, known)]
 
     def length(self) -> int:
         """How many entries there are, without reading them."""
@@ -108,10 +108,10 @@ def models_of(store: Store) -> list[str]:
     return sorted({path.split("/")[1] for path in store.list("ledger/")})
 
 
-def verify(entries: list[Entry], model: str = "") -> list[Entry]:
-    """Return the entries when they form one unbroken chain; raise Tampered at the first break."""
-    prev = GENESIS
-    for position, entry in enumerate(entries):
+def verify(entries: list[Entry], model: str = "", known: Sequence[Entry] = ()) -> list[Entry]:
+    """Return the entries when they go on the chain of the `known` ones; raise Tampered at the first break."""
+    prev = known[-1].hash if known else GENESIS
+    for position, entry in enumerate(entries, start=len(known)):
         if (entry.seq, entry.prev, entry.hash) != (position, prev, entry.digest()):
             raise Tampered(
                 f"ledger of {model}: entry {position} was changed, removed or reordered; "

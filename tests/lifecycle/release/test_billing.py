@@ -5,7 +5,8 @@ import pytest
 from include.lifecycle.release.billing import use
 from include.lifecycle.release.costs import USED, totals_of_run
 from include.lifecycle.release.decisions import Actor, record
-from include.lifecycle.release.state import ModelState, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState
 from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call

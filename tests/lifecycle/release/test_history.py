@@ -27,7 +27,7 @@ def test_a_report_says_of_each_decision_what_when_why_and_by_whom(world: Project
     tiny.crown(world, trained, "1")
     promoted = world.ledger.entries()[-1]
     head, *lines = told([promoted]).splitlines()
-    assert head.strip() == f"2  {promoted.at:%Y-%m-%d %H:%M:%S} UTC  promoted, version 1"
+    assert head.strip() == f"4  {promoted.at:%Y-%m-%d %H:%M:%S} UTC  promoted, version 1"
     assert {"why: a test", "by: tester, in run late.train/one", f"hash: {promoted.hash}"} <= {
         line.strip() for line in lines
     }

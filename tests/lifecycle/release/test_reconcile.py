@@ -6,7 +6,7 @@ import pytest
 from include.lifecycle.errors import Tampered
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.billing import use
-from include.lifecycle.release.decisions import Draft, propose, record, settle
+from include.lifecycle.release.decisions import Draft, propose, record
 from include.lifecycle.release.document import ReleaseDocument, read_release, write_release
 from include.lifecycle.release.reconcile import publish, reconcile
 from include.lifecycle.release.state import ModelState
@@ -155,7 +155,7 @@ def test_a_cut_ledger_is_found_and_changes_nothing(
     """A ledger without its newest entry is a valid chain: only the anchor tells."""
     proposal = tiny.propose_version(world, trained, "1")
     cut = world.root / "cut"
-    record(world.ledger, settle(proposal, promote=True, why="good"), ACTOR)
+    tiny.promote(world.ledger, "1")
     _reconcile(world, registry)
     before = dict(registry.aliases)
     newest = sorted((world.root / "store/ledger" / MODEL).glob("*.json"))[-1]

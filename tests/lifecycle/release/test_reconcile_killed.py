@@ -11,8 +11,9 @@ from mlflow import MlflowClient
 
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.billing import use
-from include.lifecycle.release.decisions import Actor, record, roll_back
+from include.lifecycle.release.decisions import Actor, record
 from include.lifecycle.release.document import read_release
+from include.lifecycle.release.moves import roll_back
 from include.lifecycle.release.reconcile import aliases, reconcile, release_document
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt

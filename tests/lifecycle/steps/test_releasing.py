@@ -2,17 +2,25 @@ import pytest
 
 from include.lifecycle.errors import Rejected, Tampered
 from include.lifecycle.release.costs import USED
+from include.lifecycle.release.decisions import record
+from include.lifecycle.release.moves import move
 from include.lifecycle.release.state import Proposal
-from include.lifecycle.steps.releasing import judge_newest, judge_proposal, smoke_test
+from include.lifecycle.steps.approving import approve_unasked
+from include.lifecycle.steps.releasing import judge_proposal, promote, smoke_test, stage_newest
 from include.lifecycle.store.objects import object_path
 from include.lifecycle.store.receipts import Receipt
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 
 
-def _judge(world: Project, version: str | None = None) -> tuple[str, str] | None:
-    judged = judge_newest(world.catalog.model(MODEL), world.store, ACTOR, version)
-    return None if judged is None else (judged.version, judged.event)
+def _release(world: Project, version: str | None = None) -> tuple[str, str] | None:
+    """Stage, and promote what was staged; what became of which version."""
+    model = world.catalog.model(MODEL)
+    moved = stage_newest(model, world.store, ACTOR, version)
+    if moved is not None and moved.event == "staged":
+        approve_unasked(model, moved.version, "local", world.store, ACTOR)
+        moved = promote(MODEL, moved.version, world.store, ACTOR)
+    return None if moved is None else (moved.version, moved.event)
 
 
 def _champion(world: Project) -> str | None:
@@ -21,20 +29,20 @@ def _champion(world: Project) -> str | None:
 
 
 def test_nothing_waits_so_nothing_is_decided(world: Project) -> None:
-    assert _judge(world) is None
+    assert _release(world) is None
     assert world.ledger.entries() == []
 
 
 def test_a_good_first_version_becomes_champion(world: Project, trained: Receipt) -> None:
     tiny.propose_version(world, trained, "1")
-    assert _judge(world) == ("1", "promoted")
+    assert _release(world) == ("1", "promoted")
     assert _champion(world) == "1"
-    assert _judge(world) is None
+    assert _release(world) is None
 
 
 def test_an_evaluation_that_the_release_makes_is_billed(world: Project, trained: Receipt) -> None:
     tiny.propose_version(world, trained, "1")
-    _judge(world)
+    _release(world)
     assert [entry.data["step"] for entry in world.ledger.entries() if entry.event == USED] == ["evaluate"]
 
 
@@ -44,7 +52,7 @@ def test_a_version_that_fails_its_gates_leaves_the_champion_in_place(
     tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
     tiny.propose_version(world, trained, "2")
     world.edit("models/late.yaml", "at_least: 0.6", "at_least: 0.999")
-    assert _judge(world) == ("2", "rejected")
+    assert _release(world) == ("2", "rejected")
     assert _champion(world) == "1"
     assert "auc" in world.ledger.entries()[-1].why
 
@@ -54,7 +62,7 @@ def test_a_backfilled_training_of_a_past_day_never_replaces_a_newer_champion(
 ) -> None:
     tiny.crown(world, trained, "1")
     tiny.propose_version(world, tiny.train_as_of(world, midnight(20)), "2")
-    assert _judge(world) == ("2", "rejected")
+    assert _release(world) == ("2", "rejected")
     assert _champion(world) == "1"
     assert "not newer than the champion" in world.ledger.entries()[-1].why
 
@@ -75,7 +83,7 @@ def test_of_several_proposals_the_newest_is_judged_and_older_ones_are_superseded
     for day, version in ((20, "1"), (21, "2")):
         tiny.propose_version(world, tiny.train_as_of(world, midnight(day)), version)
     tiny.propose_version(world, trained, "3")
-    assert _judge(world) == ("3", "promoted")
+    assert _release(world) == ("3", "promoted")
     outcomes = {item.as_of.day: item.outcome for item in world.state().trainings}
     assert outcomes == {20: "superseded", 21: "superseded", 22: "promoted"}
     assert world.state().undecided == ()
@@ -84,14 +92,29 @@ def test_of_several_proposals_the_newest_is_judged_and_older_ones_are_superseded
 def test_a_version_asked_for_is_judged_and_the_others_go_on_waiting(world: Project, trained: Receipt) -> None:
     tiny.propose_version(world, tiny.train_as_of(world, midnight(20)), "1")
     tiny.propose_version(world, trained, "2")
-    assert _judge(world, "1") == ("1", "promoted")
+    assert _release(world, "1") == ("1", "promoted")
     assert [item.version for item in world.state().undecided] == ["2"]
+
+
+def test_a_release_that_died_half_way_goes_on_before_a_newer_version(
+    world: Project, trained: Receipt
+) -> None:
+    model = world.catalog.model(MODEL)
+    tiny.propose_version(world, tiny.train_as_of(world, midnight(20)), "1")
+    stage_newest(model, world.store, ACTOR, None)
+    for stage in ("approved", "canary"):
+        record(world.ledger, move("1", stage, "and then the task was killed"), ACTOR)
+    tiny.propose_version(world, trained, "2")
+    moved = stage_newest(model, world.store, ACTOR, None)
+    assert moved is not None
+    assert (moved.version, moved.event) == ("1", "canary")
+    assert [item.version for item in world.state().undecided] == ["1", "2"]
 
 
 def test_a_version_that_does_not_wait_is_refused_with_those_that_do(world: Project, trained: Receipt) -> None:
     tiny.propose_version(world, trained, "1")
     with pytest.raises(Rejected, match="version 7 does not wait for a decision; waiting: 1"):
-        _judge(world, "7")
+        _release(world, "7")
 
 
 def test_a_version_that_does_not_answer_is_rejected_with_the_error(world: Project, trained: Receipt) -> None:
@@ -108,5 +131,5 @@ def test_a_version_whose_files_were_changed_is_not_released(world: Project, trai
     tiny.propose_version(world, trained, "1")
     world.store.replace(object_path(trained.outputs["features.py"].sha256), b"import os\n")
     with pytest.raises(Tampered, match=r"features.py"):
-        _judge(world)
+        _release(world)
     assert _champion(world) is None

@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.lifecycle.release.state import ModelState, fold
+from include.lifecycle.release.fold import fold
+from include.lifecycle.release.state import ModelState
 from include.lifecycle.store.ledger import Entry
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 EVENTS = ["training", "failed", "proposed", "promoted", "rejected", "superseded", "window", "retrain", "used"]
-EVENTS += ["rolled_back"]
+EVENTS += ["staged", "approved", "shadow", "canary", "aborted", "rolled_back"]
 KEYS = ["run_key", "fingerprint", "drift", "expires", "version", "evaluation", "bad", "as_of", "metrics"]
-KEYS += ["attempt", "usage", "cost", "currency", "to"]
+KEYS += ["attempt", "usage", "cost", "currency", "to", "share"]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -77,11 +78,17 @@ def _proposed(version: str, run_key: str) -> dict[str, Any]:
     return {"version": version, "run_key": run_key, "evaluation": "e"}
 
 
-RELEASED = (
-    ("training", _training("a"), 0),
-    ("proposed", _proposed("1", "a"), 0),
-    ("promoted", {"version": "1"}, 0),
-)
+def _released(version: str, run_key: str, day: int = 1) -> list[tuple[str, dict[str, Any], int]]:
+    """All that leads a version to all users."""
+    moves = [(event, {"version": version}, day) for event in ("staged", "approved", "promoted")]
+    return [
+        ("training", _training(run_key), day),
+        ("proposed", _proposed(version, run_key), day),
+        *moves,
+    ]
+
+
+RELEASED = tuple(_released("1", "a", 0))
 
 
 @given(entries_of_any_kind)
@@ -124,8 +131,7 @@ def test_an_empty_ledger_says_nothing() -> None:
 
 
 def test_a_promotion_makes_the_champion_and_keeps_the_one_before() -> None:
-    second = (("proposed", _proposed("2", "b"), 1), ("promoted", {"version": "2"}, 1))
-    state = fold(_chain(*RELEASED, *second))
+    state = fold(_chain(*RELEASED, *_released("2", "b")))
     assert state.champion is not None
     assert state.previous is not None
     assert (state.champion.version, state.previous.version) == ("2", "1")
@@ -144,15 +150,7 @@ def _back(version: str, to: str) -> tuple[str, dict[str, Any], int]:
 
 def _champions(*rollbacks: tuple[str, str]) -> ModelState:
     """After versions 1, 2 and 3 became champion, and some rollbacks."""
-    later = [
-        item
-        for version, run_key in (("2", "b"), ("3", "c"))
-        for item in (
-            ("training", _training(run_key), 1),
-            ("proposed", _proposed(version, run_key), 1),
-            ("promoted", {"version": version}, 1),
-        )
-    ]
+    later = (*_released("2", "b"), *_released("3", "c"))
     return fold(_chain(*RELEASED, *later, *(_back(*rollback) for rollback in rollbacks)))
 
 

@@ -1,0 +1,95 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from include.lifecycle.release.decisions import record
+from include.lifecycle.release.document import ReleaseDocument, read_release
+from include.lifecycle.release.moves import move
+from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.release import Canary, Shadow
+from include.lifecycle.steps.climbing import abort, climb
+from include.lifecycle.steps.releasing import promote
+from include.lifecycle.store.receipts import Receipt
+from tests.lifecycle import tiny
+from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
+
+
+@pytest.fixture
+def approved(world: Project, trained: Receipt) -> Project:
+    """A champion, version 1, and an approved version 2."""
+    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
+    tiny.propose_version(world, trained, "2")
+    for stage in ("staged", "approved"):
+        record(world.ledger, move("2", stage, "good"), ACTOR)
+    return world
+
+
+def _model(world: Project) -> ModelSpec:
+    spec = world.catalog.model(MODEL)
+    way = {"shadow": Shadow(), "canary": Canary(shares=(0.1, 0.5)), "slice_by": "city"}
+    return spec.model_copy(update={"release": spec.release.model_copy(update=way)})
+
+
+def _climb(world: Project, model: ModelSpec, *, further: bool = False) -> tuple[str, float] | None:
+    found = climb(model, "2", world.store, ACTOR, further=further)
+    if found is None:
+        return None
+    assert found[1] <= datetime.now(UTC)
+    return found[0].stage, found[0].share
+
+
+def _document(world: Project) -> ReleaseDocument:
+    document = read_release(MODEL, world.store)
+    assert document is not None
+    assert document.champion is not None
+    return document
+
+
+def test_a_version_climbs_from_shadow_to_the_top_and_servers_are_told_of_each_rung(approved: Project) -> None:
+    model = _model(approved)
+    for rung in (("shadow", 0), ("canary", 0.1), ("canary", 0.5)):
+        assert _climb(approved, model, further=rung != ("shadow", 0)) == rung
+        document = _document(approved)
+        assert document.candidate is not None
+        assert document.champion is not None
+        assert (document.champion.version, document.candidate.version) == ("1", "2")
+        assert (document.share, document.slow_seconds, document.slice_by) == (rung[1], 0.05, "city")
+    assert _climb(approved, model, further=True) is None
+    promoted = promote(MODEL, "2", approved.store, ACTOR)
+    assert promoted is not None
+    assert promoted.event == "promoted"
+
+
+def test_who_is_tried_again_stays_on_its_rung_and_its_time_goes_on(approved: Project) -> None:
+    model = _model(approved)
+    first = climb(model, "2", approved.store, ACTOR)
+    entries = approved.ledger.length()
+    assert climb(model, "2", approved.store, ACTOR) == first
+    assert approved.ledger.length() == entries
+
+
+def test_without_a_policy_or_a_champion_there_is_nothing_to_climb(approved: Project) -> None:
+    assert _climb(approved, approved.catalog.model(MODEL)) is None
+    assert _document(approved).candidate is None
+
+
+def test_the_first_version_of_a_model_has_nobody_to_be_compared_with(
+    world: Project, trained: Receipt
+) -> None:
+    tiny.propose_version(world, trained, "2")
+    for stage in ("staged", "approved"):
+        record(world.ledger, move("2", stage, "good"), ACTOR)
+    assert _climb(world, _model(world)) is None
+
+
+def test_what_is_aborted_gets_no_more_requests_and_never_becomes_champion(approved: Project) -> None:
+    model = _model(approved)
+    _climb(approved, model)
+    moved = abort(MODEL, "2", "it fails", approved.store, ACTOR)
+    assert moved is not None
+    assert (moved.event, moved.why) == ("aborted", "it fails")
+    assert _document(approved).candidate is None
+    assert abort(MODEL, "2", "again", approved.store, ACTOR) is None
+    assert _climb(approved, model) is None
+    assert promote(MODEL, "2", approved.store, ACTOR) is None
+    assert {item.outcome for item in approved.state().trainings} == {"promoted", "aborted"}
