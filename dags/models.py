@@ -10,7 +10,6 @@ from typing import Any
 
 from airflow.sdk import (
     DAG,
-    Asset,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
     Param,
@@ -18,6 +17,7 @@ from airflow.sdk import (
     TriggerRule,
     get_parsing_context,
 )
+from mlops.assets import candidate, drift, searched
 from mlops.documentation import (
     describe_monitor,
     describe_release,
@@ -25,8 +25,10 @@ from mlops.documentation import (
     describe_search,
     describe_train,
 )
+from mlops.operators.approve import ApproveOperator
+from mlops.operators.canary import CanaryOperator
 from mlops.operators.monitor import GovernOperator, MeasureOperator
-from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
+from mlops.operators.release import AwaitServerOperator, PromoteOperator, ReconcileOperator, StageOperator
 from mlops.operators.reproduce import ReproduceOperator
 from mlops.operators.search import AskOperator, FinishSearchOperator, PlanSearchOperator, TrialOperator
 from mlops.operators.train import (
@@ -45,21 +47,6 @@ from include.lifecycle.spec.compute import Compute
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.search import Search
-
-
-def candidate(model: ModelSpec) -> Asset:
-    """Wakes the release: a version was proposed."""
-    return Asset(f"{model.name}.candidate", uri=f"perennial://model/{model.name}/candidate")
-
-
-def drift(model: ModelSpec) -> Asset:
-    """Wakes the training: the governor wants one."""
-    return Asset(f"{model.name}.drift", uri=f"perennial://model/{model.name}/drift")
-
-
-def searched(model: ModelSpec) -> Asset:
-    """Wakes the training: a search found parameters."""
-    return Asset(f"{model.name}.searched", uri=f"perennial://model/{model.name}/searched")
 
 
 def common(model: ModelSpec) -> dict[str, Any]:
@@ -196,10 +183,22 @@ def release(model: ModelSpec) -> DAG:
         params={"version": version_of("The waiting version to decide on; empty: the newest one.")},
         **common(model),
     ) as dag:
-        judge = JudgeProposalOperator(
-            task_id="judge",
+        stage = StageOperator(
+            task_id="stage",
             model=model.name,
             doc_md="Smoke test, gates against the champion of now, verdict in the ledger.",
+        )
+        canary = CanaryOperator(
+            task_id="canary",
+            model=model.name,
+            staged=approved(model, stage),
+            doc_md="Compares it with the champion on live requests, where the YAML has `release`.",
+        )
+        promote = PromoteOperator(
+            task_id="promote",
+            model=model.name,
+            climbed=canary.output,
+            doc_md="Makes the version champion, unless a newer one became that meanwhile.",
         )
         reconcile = ReconcileOperator(
             task_id="reconcile",
@@ -212,8 +211,23 @@ def release(model: ModelSpec) -> DAG:
             model=model.name,
             doc_md="Waits until the server answers with the champion.",
         )
-        judge >> reconcile >> answer
+        promote >> reconcile >> answer
     return dag
+
+
+def approved(model: ModelSpec, stage: StageOperator) -> Any:
+    """What became of a staged version after as many people as its policy names."""
+    policy = model.release.approval
+    last = stage.output
+    for task_id in ("approve", "approve_too")[: max(1, policy.people)]:
+        last = ApproveOperator(
+            task_id=task_id,
+            model=model.name,
+            staged=last,
+            within=policy.within,
+            doc_md="Goes on where nobody has to be asked; else waits for an answer in Required Actions.",
+        ).output
+    return last
 
 
 def monitor(model: ModelSpec, rows: DatasetSpec) -> DAG:

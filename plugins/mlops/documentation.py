@@ -115,8 +115,9 @@ def describe_release(model: ModelSpec) -> str:
     """Documentation of a release DAG, in Markdown."""
     return f"""### Release {model.name}
 Woken by a candidate. What waits for a decision is read from the ledger, not from the event: the
-newest proposal is judged, older ones are superseded. Trigger it by hand at any time: with nothing to
-decide it makes registry, release document and server equal to the ledger.
+newest proposal is staged or rejected, older ones are superseded, and what was staged becomes champion.
+Trigger it by hand at any time: with nothing to decide it makes registry, release document and server
+equal to the ledger.
 """
 
 

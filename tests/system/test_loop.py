@@ -4,6 +4,7 @@ before it stopped."""
 from __future__ import annotations
 
 import os
+import time
 from datetime import date, timedelta
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_the_champion_loads_from_mlflow_without_pickle_and_answers_as_the_server
 
 def test_tasks_link_to_what_they_made_and_pages_need_a_login(world: World) -> None:
     assert set(links(world, f"{MODEL}.train", "register")) == {"MLflow run", "MLflow version"}
-    assert set(links(world, f"{MODEL}.release", "judge")) == {"MLflow version"}
+    assert set(links(world, f"{MODEL}.release", "stage")) == {"MLflow version"}
     pages = [
         links(world, "flights.ingest", "validate")["Great Expectations"],
         links(world, f"{MODEL}.monitor", "measure")["Evidently report"],
@@ -230,3 +231,18 @@ def test_the_store_is_the_one_the_setting_names(world: World) -> None:
     wanted = "s3://" if os.environ.get("AWS_ENDPOINT_URL") else str(world.stack.settings.home)
     assert world.store.uri.startswith(wanted)
     assert date.fromisoformat(max(published_table("flights", world.store).partitions())) >= FIRST_LIVE_DAY
+
+
+def test_one_form_gives_users_the_version_before_again_and_all_agree_on_it(world: World) -> None:
+    rolled_back, asked = champion(world), time.monotonic()
+    run = world.airflow.trigger("perennial.rollback", {"model": MODEL, "reason": "too many false alarms"})
+    print(f"rolled back in {time.monotonic() - asked:.1f} s")
+    assert run["state"] == "success"
+    assert champion(world) != rolled_back
+    entry = Ledger(world.store, MODEL).entries()[-1]
+    assert (entry.event, entry.why) == ("rolled_back", "too many false alarms")
+    assert entry.data == {"version": rolled_back, "to": champion(world)}
+    assert httpx.get(f"{world.stack.server_url}/v2/models/{MODEL}").json()["versions"] == [champion(world)]
+    mlflow.set_tracking_uri(world.stack.mlflow_url)
+    alias = mlflow.MlflowClient().get_model_version_by_alias(MODEL, "champion")
+    assert str(alias.version) == champion(world)

@@ -15,9 +15,13 @@ class ServerHook(BaseHook):
 
     def get_conn(self) -> httpx.Client:
         """An HTTP client whose base URL is the server's."""
+        return httpx.Client(base_url=self.url, timeout=10)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
         connection = self.get_connection(self.conn_id)
-        url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8000}"
-        return httpx.Client(base_url=url, timeout=10)
+        return f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8000}"
 
     def champion(self, model: str) -> str | None:
         """The version that the server answers with, or None while it answers with none."""

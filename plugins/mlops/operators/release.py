@@ -1,4 +1,4 @@
-"""Judge, reconcile, await: a proposed version on its way to the users; and roll back, the way back."""
+"""Stage, promote, reconcile, await: a version on its way to the users; and roll back, the way back."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlops.links import VersionLink, version_address
 from mlops.operators.step import LifecycleOperator
 
 
-class JudgeProposalOperator(LifecycleOperator):
-    """Takes the newest undecided proposal from the ledger's fold and promotes or rejects it.
+class StageOperator(LifecycleOperator):
+    """Takes the newest undecided proposal from the ledger's fold, and stages or rejects it.
 
-    Older proposals are superseded. A proposal must pass a smoke test and its gates against the
-    champion of now.
+    Other proposals are superseded. A proposal must pass a smoke test and its gates against the
+    champion of now. A version whose release was begun and not ended comes first.
     """
 
     ui_color = "#f9d5c9"
@@ -31,16 +31,40 @@ class JudgeProposalOperator(LifecycleOperator):
 
     def perform(self, context: Context) -> dict[str, Any]:
         """Return what was decided, or skip when nothing waits for a decision."""
-        from include.lifecycle.steps.releasing import judge_newest
+        from include.lifecycle.steps.releasing import stage_newest
 
-        judged = judge_newest(
+        moved = stage_newest(
             open_catalog().model(self.model), self.store, actor(context), asked(context, "version")
         )
-        if judged is None:
+        if moved is None:
             raise AirflowSkipException("no proposal waits for a decision")
-        self.addresses[VersionLink] = version_address(RegistryHook().url, self.model, judged.version)
-        self.log.info("version %s: %s, because %s", judged.version, judged.event, judged.why)
-        return {"version": judged.version, "event": judged.event, "why": judged.why}
+        self.addresses[VersionLink] = version_address(RegistryHook().url, self.model, moved.version)
+        self.log.info("version %s: %s, because %s", moved.version, moved.event, moved.why)
+        return moved.model_dump()
+
+
+class PromoteOperator(LifecycleOperator):
+    """Makes a version that climbed all rungs the champion."""
+
+    ui_color = "#f9d5c9"
+    template_fields = ("climbed",)
+
+    def __init__(self, *, model: str, climbed: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model, self.climbed = model, climbed
+
+    def perform(self, context: Context) -> dict[str, Any]:
+        """Return what was decided; skip when the version was aborted."""
+        from include.lifecycle.steps.releasing import promote
+
+        version = self.climbed["version"]
+        if self.climbed["event"] == "aborted":
+            raise AirflowSkipException(f"version {version} was aborted: {self.climbed['why']}")
+        moved = promote(self.model, version, self.store, actor(context))
+        if moved is None:
+            raise AirflowSkipException(f"version {version} was decided on already")
+        self.log.info("version %s: %s, because %s", version, moved.event, moved.why)
+        return moved.model_dump()
 
 
 class ReconcileOperator(LifecycleOperator):
@@ -78,7 +102,8 @@ class RollBackOperator(LifecycleOperator):
 
     def perform(self, context: Context) -> dict[str, Any]:
         """Return the champion of now; raises Rejected when there is no version to go back to."""
-        from include.lifecycle.release.decisions import record, roll_back
+        from include.lifecycle.release.decisions import record
+        from include.lifecycle.release.moves import roll_back
         from include.lifecycle.release.reconcile import publish, reconcile
         from include.lifecycle.store.ledger import Ledger
 

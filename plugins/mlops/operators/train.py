@@ -103,7 +103,7 @@ class EvaluateOperator(OfTrainingOperator):
 
     def plan(self, context: Context, store: Store) -> Call:
         """The comparison with today's champion."""
-        from include.lifecycle.release.state import fold
+        from include.lifecycle.release.fold import fold
         from include.lifecycle.steps import evaluate
         from include.lifecycle.store.ledger import Ledger
         from include.lifecycle.store.receipts import read_receipt

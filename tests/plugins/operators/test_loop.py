@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from airflow.sdk import Asset
 from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from mlops.links import ReportLink, RunLink, VersionLink
+from mlops.operators.approve import ApproveOperator
+from mlops.operators.canary import CanaryOperator
 from mlops.operators.monitor import GovernOperator, MeasureOperator
-from mlops.operators.release import AwaitServerOperator, JudgeProposalOperator, ReconcileOperator
+from mlops.operators.release import AwaitServerOperator, PromoteOperator, ReconcileOperator, StageOperator
 from mlops.operators.train import (
     EvaluateOperator,
     GateOperator,
@@ -58,11 +61,18 @@ def test_a_version_is_trained_registered_released_and_its_links_lead_to_mlflow(
     assert VersionLink().get_link(register, ti_key=None).endswith(f"/models/late/versions/{version}")
     assert register.execute(context)["version"] == version
 
-    judge = JudgeProposalOperator(task_id="judge", model=MODEL)
-    assert judge.execute(context_of(dag_id="late.release"))["event"] == "promoted"
-    assert VersionLink().get_link(judge, ti_key=None).endswith(f"/versions/{version}")
+    stage = StageOperator(task_id="stage", model=MODEL)
+    staged = stage.execute(context_of(dag_id="late.release"))
+    assert VersionLink().get_link(stage, ti_key=None).endswith(f"/versions/{version}")
+    approve = ApproveOperator(task_id="approve", model=MODEL, staged=staged, within=timedelta(days=1))
+    canary = CanaryOperator(task_id="canary", model=MODEL, staged=approve.execute(context_of()))
+    climbed = canary.execute(context_of())
+    promote = PromoteOperator(task_id="promote", model=MODEL, climbed=climbed)
+    assert promote.execute(context_of(dag_id="late.release"))["event"] == "promoted"
+    with pytest.raises(AirflowSkipException, match="decided on already"):
+        promote.execute(context_of(dag_id="late.release"))
     with pytest.raises(AirflowSkipException, match="no proposal waits"):
-        judge.execute(context_of(dag_id="late.release"))
+        stage.execute(context_of(dag_id="late.release"))
 
     reconcile = ReconcileOperator(task_id="reconcile", model=MODEL)
     state = world.state()
@@ -83,7 +93,7 @@ def test_the_release_dag_may_be_triggered_before_there_is_any_version(
     for ending in ("yaml", "py"):
         (project.specs / f"models/late.{ending}").rename(project.specs / f"models/newborn.{ending}")
     with pytest.raises(AirflowSkipException, match="no proposal waits"):
-        JudgeProposalOperator(task_id="judge", model="newborn").execute(context_of())
+        StageOperator(task_id="stage", model="newborn").execute(context_of())
     with pytest.raises(AirflowSkipException, match="no champion yet"):
         ReconcileOperator(task_id="reconcile", model="newborn").execute(context_of())
     with pytest.raises(AirflowSkipException, match="no champion yet"):

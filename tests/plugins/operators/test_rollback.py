@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlops.operators.release import RollBackOperator
 
 from include.lifecycle.release.document import read_release
@@ -56,6 +58,8 @@ def test_registry_and_traffic_go_back_together_with_name_and_reason(
     twice_released: Project, mlflow_connection: str
 ) -> None:
     client = MlflowClient(mlflow_connection)
+    with suppress(MlflowException):
+        client.delete_registered_model(MODEL)  # another test's, with an anchor of another ledger
     client.create_registered_model(MODEL)
     for _ in range(2):
         client.create_model_version(MODEL, source="s3://elsewhere/late")

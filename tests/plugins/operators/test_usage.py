@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import mlflow
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from mlops.operators.approve import ApproveOperator
 from mlops.operators.ingest import ExtractOperator
-from mlops.operators.release import JudgeProposalOperator, ReconcileOperator
+from mlops.operators.release import PromoteOperator, ReconcileOperator, StageOperator
 from mlops.operators.train import EvaluateOperator, GateOperator, RegisterOperator, TrainOperator
 
 from include.lifecycle.release.costs import USED
@@ -119,7 +121,10 @@ def test_mlflow_shows_what_the_training_cost_and_what_the_model_cost_per_month(
     evaluated = EvaluateOperator(task_id="evaluate", model=MODEL, trained=trained).execute(context)
     gated = GateOperator(task_id="gates", model=MODEL, evaluated=evaluated).execute(context)
     registered = RegisterOperator(task_id="register", model=MODEL, gated=gated).execute(context)
-    JudgeProposalOperator(task_id="judge", model=MODEL).execute(context_of(dag_id="late.release"))
+    release = context_of(dag_id="late.release")
+    staged = StageOperator(task_id="stage", model=MODEL).execute(release)
+    approve = ApproveOperator(task_id="approve", model=MODEL, staged=staged, within=timedelta(days=1))
+    PromoteOperator(task_id="promote", model=MODEL, climbed=approve.execute(release)).execute(release)
     for _ in range(2):
         ReconcileOperator(task_id="reconcile", model=MODEL).execute(context_of(dag_id="late.release"))
 

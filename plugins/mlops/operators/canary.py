@@ -1,0 +1,64 @@
+"""Compare a staged version with the champion on live requests: shadow, then a growing share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+
+from include.lifecycle.spec.catalog import open_catalog
+from mlops.business_time import Context, actor
+from mlops.hooks.server import ServerHook
+from mlops.operators.step import LifecycleOperator, airflow_errors
+from mlops.triggers.canary import CanaryTrigger
+
+
+class CanaryOperator(LifecycleOperator):
+    """Takes a version from rung to rung while it answers as it should, and out of traffic when it does not.
+
+    Deferred while requests are counted. Whoever is retried goes on with the rung that the ledger names.
+    """
+
+    ui_color = "#f9e7c9"
+    template_fields = ("staged",)
+
+    def __init__(self, *, model: str, staged: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model, self.staged = model, staged
+
+    def perform(self, context: Context) -> dict[str, Any]:
+        """Return what became of the version; skip when it was rejected."""
+        version, event = self.staged["version"], self.staged["event"]
+        if event == "rejected":
+            raise AirflowSkipException(f"version {version} was rejected: {self.staged['why']}")
+        return self._climb(context, version, further=False)
+
+    def resume(self, context: Context, event: dict[str, Any], version: str) -> dict[str, Any]:
+        """Climb on, or abort, after a rung was watched."""
+        from include.lifecycle.steps.climbing import abort
+
+        with airflow_errors():
+            self.log.info("version %s: %s", version, event["why"])
+            if not event["stop"]:
+                return self._climb(context, version, further=True)
+            moved = abort(self.model, version, event["why"], self.store, actor(context))
+            return {"version": version, "event": moved.event if moved else "aborted", "why": event["why"]}
+
+    def _climb(self, context: Context, version: str, *, further: bool) -> dict[str, Any]:
+        from include.lifecycle.steps.climbing import climb
+
+        model = open_catalog().model(self.model)
+        climbed = climb(model, version, self.store, actor(context), further=further)
+        if climbed is None:
+            return {"version": version, "event": "climbed", "why": "no rung is left"}
+        rung, since = climbed
+        self.log.info("version %s: %s, share %g", version, rung.stage, rung.share)
+        trigger = CanaryTrigger(
+            model=self.model,
+            version=version,
+            policy=model.release.model_dump(mode="json"),
+            rung=rung.model_dump(mode="json"),
+            since=since.isoformat(),
+            url=ServerHook().url,
+        )
+        raise TaskDeferred(trigger=trigger, method_name="resume", kwargs={"version": version})
