@@ -16,6 +16,7 @@ import uvicorn
 
 from include.lifecycle.errors import LifecycleError
 from include.lifecycle.store.objects import home_folder, open_store
+from include.serving.access import KeyRequired, keys_of
 from include.serving.app import create_app
 from include.serving.copies import Copies
 from include.serving.loader import Models
@@ -48,6 +49,7 @@ def main() -> int:
 
 def serve(host: str, port: int, home: Path) -> None:
     """Serve until a signal; raises PortTaken, HomeInUse or LifecycleError when it cannot start."""
+    keys = keys_of(host)
     with ExitStack() as stack:
         listener = stack.enter_context(_listener(host, port))
         folder = stack.enter_context(owned(home / "prediction-log"))
@@ -60,8 +62,9 @@ def serve(host: str, port: int, home: Path) -> None:
         models = Models(store, PackageCache(home / "packages", store), metrics)
         stack.callback(models.stop)
         models.start()
+        app = create_app(models, log, metrics, copies)
         config = uvicorn.Config(
-            create_app(models, log, metrics, copies),
+            KeyRequired(app, keys) if keys else app,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_GRACE,

@@ -8,7 +8,6 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, actor
-from mlops.hooks.server import ServerHook
 from mlops.operators.step import LifecycleOperator, airflow_errors
 from mlops.triggers.canary import CanaryTrigger
 
@@ -59,6 +58,5 @@ class CanaryOperator(LifecycleOperator):
             policy=model.release.model_dump(mode="json"),
             rung=rung.model_dump(mode="json"),
             since=since.isoformat(),
-            url=ServerHook().url,
         )
         raise TaskDeferred(trigger=trigger, method_name="resume", kwargs={"version": version})

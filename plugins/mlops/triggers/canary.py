@@ -17,9 +17,12 @@ from include.lifecycle.release.judge import judge
 from include.lifecycle.release.ladder import Rung
 from include.lifecycle.release.sums import Servers, sum_counts
 from include.lifecycle.spec.release import ReleasePolicy
+from mlops.hooks.server import CONNECTION, ServerHook, headers_of, url_of
 
 _EVERY = 10.0
 """Seconds between two looks."""
+_UNTIL_COMPARED = 1.0
+"""Seconds between two looks as long as no server has loaded the candidate."""
 _TOLD_EVERY = 6
 """Looks between two lines in the log."""
 _PATIENCE = 120.0
@@ -30,10 +33,10 @@ class CanaryTrigger(BaseTrigger):
     """Fires with `stop` and `why`: the candidate is beyond a tolerance, or has seen what a rung asks for."""
 
     def __init__(
-        self, model: str, version: str, policy: dict[str, Any], rung: dict[str, Any], since: str, url: str
+        self, model: str, version: str, policy: dict[str, Any], rung: dict[str, Any], since: str
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.model, self.version, self.since, self.url = model, version, since, url
+        self.model, self.version, self.since = model, version, since
         self.policy, self.rung = policy, rung
         self._servers: Servers | None = None
         self._refusal = ""
@@ -41,16 +44,20 @@ class CanaryTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Where this class is, and what makes it anew."""
-        named = ("model", "version", "policy", "rung", "since", "url")
+        named = ("model", "version", "policy", "rung", "since")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in named}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when there is nothing more to wait for."""
         looks = 0
-        async with httpx.AsyncClient(timeout=5) as client:
-            while (event := self._judged(await self._read(client), aloud=looks % _TOLD_EVERY == 0)) is None:
+        connection = await ServerHook.aget_connection(CONNECTION)
+        url = url_of(connection)
+        async with httpx.AsyncClient(timeout=5, headers=headers_of(connection)) as client:
+            while (
+                event := self._judged(await self._read(client, url), aloud=looks % _TOLD_EVERY == 0)
+            ) is None:
                 looks += 1
-                await asyncio.sleep(_EVERY)
+                await asyncio.sleep(_EVERY if self._servers else _UNTIL_COMPARED)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     def _judged(self, read: list[ServerCounts], *, aloud: bool) -> dict[str, Any] | None:
@@ -75,12 +82,12 @@ class CanaryTrigger(BaseTrigger):
             known = Servers(model=self.model, champion=ours[-1].champion, candidate=self.version)
         return known and known.with_read(ours)
 
-    async def _read(self, client: httpx.AsyncClient) -> list[ServerCounts]:
+    async def _read(self, client: httpx.AsyncClient, url: str) -> list[ServerCounts]:
         """Of each server that answers; one that does not is asked again at the next look."""
         try:
-            urls = await _addresses(self.url)
+            urls = await _addresses(url)
         except OSError as error:
-            self.log.warning("%s: %s", self.url, error)
+            self.log.warning("%s: %s", url, error)
             return []
         found = await asyncio.gather(*(self._counts(client, url) for url in urls))
         return [counts for counts in found if counts is not None]
