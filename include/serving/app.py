@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,8 +18,9 @@ from include.serving.copies import Copies
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.prediction_log import PredictionLog
-from include.serving.refusals import Forbidden, NotReady, Refused, TooLarge, Unsupported
+from include.serving.refusals import Busy, Forbidden, NotReady, Refused, TooLarge, Unsupported
 from include.serving.replies import json_response
+from include.serving.room import Room
 
 MAX_BODY = 10 << 20
 # A bigger body is decoded, predicted and logged on a thread, so that the others do not wait for it.
@@ -44,19 +46,23 @@ def create_app(models: Models, log: PredictionLog, metrics: Metrics, copies: Cop
 
 
 def _add_predictions(app: FastAPI, answering: Answering) -> None:
-    bulk = ThreadPoolExecutor(1, thread_name_prefix="bulk")
+    bulk, room = ThreadPoolExecutor(1, thread_name_prefix="bulk"), Room()
 
     async def respond(request: Request, model: str | None, work: Work) -> Response:
-        try:
-            request_id = _given_id(request)
-            body = await _body(request)
-        except Refused as refused:
-            answering.count_refusal(model, refused)
-            raise
-        if len(body) < _BULK_BODY:
-            return _response(work(body, request_id))
-        loop = asyncio.get_running_loop()
-        return _response(await loop.run_in_executor(bulk, work, body, request_id))
+        with ExitStack() as stack:
+            try:
+                request_id = _given_id(request)
+                size = _announced(request)
+                if size >= _BULK_BODY:
+                    stack.enter_context(room.taken(size))
+                body = await _body(request)
+            except Refused as refused:
+                answering.count_refusal(model, refused)
+                raise
+            if len(body) < _BULK_BODY:
+                return _response(work(body, request_id))
+            loop = asyncio.get_running_loop()
+            return _response(await loop.run_in_executor(bulk, work, body, request_id))
 
     @app.post("/invocations")
     @app.post("/models/{name}/invocations")
@@ -113,10 +119,16 @@ def _given_id(request: Request) -> str | None:
     return given
 
 
-async def _body(request: Request) -> bytes:
+def _announced(request: Request) -> int:
+    """How many bytes a body has at most; raises Refused when it is not read here."""
     _check_format(request)
-    if int(request.headers.get("content-length", 0)) > MAX_BODY:
+    size = int(request.headers.get("content-length", MAX_BODY))
+    if size > MAX_BODY:
         raise _too_large()
+    return size
+
+
+async def _body(request: Request) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -146,6 +158,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     request_id = request.headers.get("x-request-id", "")
     headers = {"X-Request-Id": request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id()}
+    if isinstance(error, Busy):
+        headers["Retry-After"] = "1"
     return json_response({"error": str(error)}, error.status, headers)
 
 

@@ -50,6 +50,13 @@ class NotReady(Refused):
     outcome = "not_ready"
 
 
+class Busy(Refused):
+    """More is asked at once than the server has room for."""
+
+    status = 503
+    outcome = "busy"
+
+
 class NotLogged(Refused):
     """The prediction could not be written down, so it is not given away."""
 
