@@ -22,6 +22,20 @@ class DrivenAirflow(AirflowApi):
         self.send("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", {"dry_run": False})
         return self._ended_run(dag_id, run_id)
 
+    def answer(self, dag_id: str, task_id: str, option: str) -> str:
+        """Choose an option of a task of the newest run that waits for a person; what it had shown."""
+        run: dict[str, Any] = {}
+
+        def waits() -> bool:
+            run.update(next(iter(self.runs(dag_id)), {}))
+            return bool(run) and self.task_states(dag_id, run["dag_run_id"])[task_id] == "awaiting_input"
+
+        self.until(waits, f"a question of {dag_id}", patience=120)
+        path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/-1/hitlDetails"
+        shown = self.get(path, {})
+        self.send("PATCH", path, {"chosen_options": [option], "params_input": {}})
+        return f"{shown['subject']}\n{shown['body']}"
+
     def wait_for_import_error(self, patience: float = 60) -> str:
         """Wait until Airflow shows an import error, and return its text."""
         shown: list[str] = []

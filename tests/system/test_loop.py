@@ -16,6 +16,7 @@ from include.demo import traffic
 from include.demo.replay import DAGS, MODEL
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.release.document import read_release
+from include.lifecycle.release.state import MOVES
 from include.lifecycle.store.ledger import Ledger
 from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, World
 
@@ -56,7 +57,16 @@ def test_a_backfill_ingests_and_the_first_training_becomes_champion(world: World
     assert document.champion.version == "1"
 
 
-def test_drift_retrains_and_a_new_version_answers(world: World) -> None:
+RELEASE = """
+release:
+  shadow: {duration: 0s, rows: 0}
+  canary: {shares: [0.5], duration: 0s, requests: 0}
+"""
+
+
+def test_drift_retrains_and_a_new_version_comes_through_shadow_and_canary(world: World) -> None:
+    path = world.specs / "models" / f"{MODEL}.yaml"
+    path.write_text(path.read_text() + RELEASE)
     day = FIRST_LIVE_DAY
     while not world.replay.live(day):
         day += timedelta(days=1)
@@ -66,7 +76,8 @@ def test_drift_retrains_and_a_new_version_answers(world: World) -> None:
     metadata = httpx.get(f"{world.stack.server_url}/v2/models/{MODEL}").json()
     assert metadata["versions"] == ["2"]
     events = [entry.event for entry in Ledger(world.store, MODEL).entries()]
-    assert events.index("retrain") < events.index("promoted", events.index("retrain"))
+    later = [event for event in events[events.index("retrain") :] if event in (*MOVES, "promoted")]
+    assert later == ["proposed", "staged", "approved", "shadow", "canary", "promoted"]
     assert {run["run_type"] for run in world.airflow.runs(f"{MODEL}.train")} == {
         "scheduled",
         "asset_triggered",
@@ -174,6 +185,7 @@ label: {column: rain, at_least: 0.01}
 inputs: [origin, temp, humid, pressure, visib]
 training: {stop: 5d, gate: 5d, max_trees: 50, parameters: {max_depth: 3}}
 gates: [{metric: auc, at_least: 0.5}]
+release: {approval: {people: 1}}
 """
 HOUR = {"origin": "JFK", "temp": 40, "humid": 95, "pressure": 1000, "visib": 2}
 SECOND_FEATURES = """
@@ -182,7 +194,7 @@ def features(rows):
 """
 
 
-def test_a_second_dataset_and_model_are_a_second_yaml(world: World) -> None:
+def test_a_second_dataset_and_model_are_a_second_yaml_and_a_person_approves_the_version(world: World) -> None:
     from include.demo import feed
 
     (world.landing / "hours").mkdir()
@@ -204,7 +216,12 @@ def test_a_second_dataset_and_model_are_a_second_yaml(world: World) -> None:
     assert world.airflow.backfill("hours.ingest", first, last) == 21
     world.airflow.unpause("rain.train")
     world.airflow.wait_for_run("rain.train", set())
+    shown = world.airflow.answer("rain.release", "approve", "Approve")
+    assert "Release version 1 of rain?" in shown
+    assert "| auc |" in shown
     world.airflow.wait_for_run("rain.release", set())
+    (approved,) = [entry for entry in Ledger(world.store, "rain").entries() if entry.event == "approved"]
+    assert approved.why == f"approved by {approved.actor}"
 
     reply = httpx.post(
         f"{world.stack.server_url}/models/rain/invocations",
