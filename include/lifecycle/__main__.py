@@ -128,9 +128,9 @@ def _verify_head(model: str, entries: list[Entry]) -> None:
     from include.lifecycle.store.ledger import verify_anchor
 
     unbroken = f"{model}: the chain of {len(entries)} entries is unbroken, but whether its end was cut off"
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if (uri := os.environ.get("MLFLOW_TRACKING_URI")) is None:
         raise Rejected(f"{unbroken} only MLflow tells: set MLFLOW_TRACKING_URI to its address")
-    anchored = Registry().anchor(model)
+    anchored = Registry(uri).anchor(model)
     if anchored is None:
         raise Rejected(f"{unbroken} cannot be told: MLflow has no tag of it; run {model}.release")
     verify_anchor(entries, *anchored)

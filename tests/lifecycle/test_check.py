@@ -95,13 +95,14 @@ def test_a_ledger_is_verified_against_the_head_that_mlflow_was_told_of(
     assert main(["ledger", "verify", MODEL]) == 1
     assert "set MLFLOW_TRACKING_URI" in capsys.readouterr().err
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    MlflowClient().create_registered_model(MODEL)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    MlflowClient(uri).create_registered_model(MODEL)
     assert main(["ledger", "verify", MODEL]) == 1
     assert "run late.release" in capsys.readouterr().err
 
     head = world.ledger.entries()[-1]
-    Registry().set_anchor(MODEL, head.seq, head.hash)
+    Registry(uri).set_anchor(MODEL, head.seq, head.hash)
     assert main(["ledger", "verify", MODEL]) == 0
     assert "5 entries, none changed, removed, reordered or cut off" in capsys.readouterr().out
 
