@@ -38,6 +38,25 @@ def read_predictions(
     return found
 
 
+def read_answers(model: str, store: Store, *, since: datetime) -> pd.DataFrame:
+    """Predictions made since an instant, as one followed the other; of a request logged twice the first.
+
+    Columns: `key`, `event_time`, `version`, `version_as_of`, `score`.
+    """
+    columns = ("key", "event_time", "version", "version_as_of", "score")
+    log = prediction_log(model, store).dataset()
+    if log is None:
+        return pd.DataFrame(columns=columns)
+    with connect() as db:
+        db.register("log", log)
+        first = ", ".join(f'arg_min({name}, "at") AS {name}' for name in columns)
+        found: pd.DataFrame = db.sql(
+            f'SELECT {first} FROM log WHERE epoch_us("at") >= {_us(since)} AND key IS NOT NULL '
+            'GROUP BY request_id ORDER BY min("at"), request_id'
+        ).df()
+    return found
+
+
 def made_before_known(predictions: pd.DataFrame, known_after: timedelta) -> pd.DataFrame:
     """Predictions by versions that could not have seen the label, one for each key: the newest."""
     honest = predictions[predictions["version_as_of"] <= predictions["event_time"] + known_after]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
 from include.lifecycle.spec.value import Value
@@ -29,6 +31,15 @@ class Tally(Value):
             total=self.total + value,
             variation=self.variation + distance * distance,
         )
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Tally:
+        """The stream of some numbers."""
+        count, total, variation = 0, 0.0, 0.0
+        for value in values:
+            distance = value - (total / count if count else 0.5)
+            count, total, variation = count + 1, total + value, variation + distance * distance
+        return cls(count=count, total=total, variation=variation)
 
     def __add__(self, other: Tally) -> Tally:
         """Both streams together."""

@@ -7,7 +7,7 @@ equal part of it, and shares that among its directions and the means that it com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from include.lifecycle.release.bounds import lower, mirrored, upper
@@ -15,15 +15,15 @@ from include.lifecycle.release.counts import Counts, Tally
 from include.lifecycle.spec.release import ReleasePolicy
 from include.lifecycle.spec.value import Value
 
-_KINDS = 5
-"""Of checks: failed, slow, score, difference, slices."""
+_KINDS = 6
+"""Of checks: failed, slow, score, difference, slices, error."""
 
 
 class Finding(Value):
     """What one check found; shares and probabilities are in [0, 1]."""
 
     check: str
-    """`failed`, `slow`, `score`, `difference`, or `slice` and its value."""
+    """`failed`, `slow`, `score`, `difference`, `error`, or `slice` and its value."""
     seen: float
     """By how much the candidate's mean was beyond the champion's."""
     at_least: float
@@ -71,14 +71,24 @@ class _Check:
 
 def judge(counts: Counts, policy: ReleasePolicy) -> Judgement:
     """Stop a candidate that is certainly beyond a tolerance; without data there is nothing to stop."""
+    return _judged(_checks(counts, policy), policy, _amount(counts))
+
+
+def judge_errors(candidate: Tally, champion: Tally, policy: ReleasePolicy) -> Judgement:
+    """The same by the squared errors of both versions' answers, of which the label is known by now."""
+    allowed = policy.tolerance
+    text, alpha = "its squared error is higher", allowed.false_alarms / _KINDS
+    check = _Check("error", text, "labelled rows", candidate, champion, allowed.error, alpha)
+    return _judged([check], policy, f"{candidate.count:,} labelled rows")
+
+
+def _judged(checks: Iterable[_Check], policy: ReleasePolicy, amount: str) -> Judgement:
     certainty = 1 - policy.tolerance.false_alarms
-    findings = tuple(_look(check, certainty) for check in _checks(counts, policy) if check.has_data)
+    findings = tuple(_look(check, certainty) for check in checks if check.has_data)
     exceeded = [finding.why for finding in findings if finding.exceeded]
     if exceeded:
         return Judgement(stop=True, why="; ".join(exceeded), findings=findings)
-    why = (
-        f"nothing is certainly beyond its tolerance: {_amount(counts)}" if findings else "nothing counted yet"
-    )
+    why = f"nothing is certainly beyond its tolerance: {amount}" if findings else "nothing counted yet"
     return Judgement(stop=False, why=why, findings=findings)
 
 

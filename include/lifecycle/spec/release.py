@@ -63,6 +63,8 @@ class Tolerance(Value):
     slow: float = Field(default=0.05, ge=0, le=1)
     """More of its requests took longer than `slower_than_ms`, as a share."""
     slower_than_ms: float = Field(default=50, gt=0)
+    error: float = Field(default=0.05, ge=0, le=1)
+    """Its squared error is higher in the mean (Brier score), where labels become known in time."""
     score: float = Field(default=0.1, ge=0, le=1)
     """Its mean answer differs."""
     difference: float = Field(default=0.1, ge=0, le=1)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import pandas as pd
+
+from include.lifecycle.data.point_in_time import read_labels, watermark
+from include.lifecycle.data.publishing import published_table
+from include.lifecycle.monitor.performance import read_answers
+from include.lifecycle.release.counts import Tally
 from include.lifecycle.release.decisions import Actor, record
 from include.lifecycle.release.fold import fold
+from include.lifecycle.release.judge import Judgement, judge_errors
 from include.lifecycle.release.ladder import Rung, next_rung, rung_of
 from include.lifecycle.release.moves import move
 from include.lifecycle.release.reconcile import publish
+from include.lifecycle.release.state import IN_TRAFFIC
+from include.lifecycle.spec.catalog import label_known_after
+from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.quantities import format_duration
 from include.lifecycle.steps.releasing import Moved, moved
@@ -36,6 +46,35 @@ def climb(
         since = entry.at if entry else since
     publish(model.name, store)
     return (rung, since) if rung else None
+
+
+def judge_by_labels(model: ModelSpec, rows: DatasetSpec, version: str, store: Store) -> Judgement:
+    """Whether a version in traffic must be stopped for its errors, where labels become known in time.
+
+    Both versions' answers since it came into traffic count, unless a version could have seen the label.
+    """
+    entries = Ledger(store, model.name).entries()
+    climbed = [entry for entry in entries if entry.event in IN_TRAFFIC and entry.data["version"] == version]
+    champion = fold(entries).champion
+    if not climbed or champion is None:
+        return judge_errors(Tally(), Tally(), model.release)
+    answers = read_answers(model.name, store, since=climbed[0].at)
+    honest = answers["version_as_of"] <= answers["event_time"] + label_known_after(model, rows)
+    known = _with_labels(answers[honest], model, rows, store)
+    errors = {name: (found["score"] - found["_label"]) ** 2 for name, found in known.groupby("version")}
+    own, other = Tally.of(errors.get(version, ())), Tally.of(errors.get(champion.version, ()))
+    return judge_errors(own, other, model.release)
+
+
+def _with_labels(answers: pd.DataFrame, model: ModelSpec, rows: DatasetSpec, store: Store) -> pd.DataFrame:
+    """Those answers of which the label is known by now, with it as `_label`."""
+    published, reach = published_table(rows.name, store).version(), watermark(rows, store)
+    if answers.empty or published is None or reach is None:
+        return answers.assign(_label=0.0)[:0]
+    later, hair = label_known_after(model, rows), timedelta(microseconds=1)
+    first, last = answers["event_time"].min() + later - hair, answers["event_time"].max() + later
+    labels = read_labels(model, rows, published, store, matured_after=first, matured_by=min(last, reach))
+    return answers.merge(labels, left_on="key", right_on="_key")
 
 
 def abort(model: str, version: str, why: str, store: Store, actor: Actor) -> Moved | None:

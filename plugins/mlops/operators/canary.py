@@ -38,10 +38,21 @@ class CanaryOperator(LifecycleOperator):
 
         with airflow_errors():
             self.log.info("version %s: %s", version, event["why"])
-            if not event["stop"]:
+            why = event["why"] if event["stop"] else self._errs(version)
+            if why is None:
                 return self._climb(context, version, further=True)
-            moved = abort(self.model, version, event["why"], self.store, actor(context))
-            return {"version": version, "event": moved.event if moved else "aborted", "why": event["why"]}
+            moved = abort(self.model, version, why, self.store, actor(context))
+            return {"version": version, "event": moved.event if moved else "aborted", "why": why}
+
+    def _errs(self, version: str) -> str | None:
+        """Why a version must be stopped by the labels that are known by now; None when it may go on."""
+        from include.lifecycle.steps.climbing import judge_by_labels
+
+        catalog = open_catalog()
+        model = catalog.model(self.model)
+        found = judge_by_labels(model, catalog.dataset(model.rows), version, self.store)
+        self.log.info("version %s, by labels known by now: %s", version, found.why)
+        return found.why if found.stop else None
 
     def _climb(self, context: Context, version: str, *, further: bool) -> dict[str, Any]:
         from include.lifecycle.steps.climbing import climb

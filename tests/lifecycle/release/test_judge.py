@@ -8,7 +8,7 @@ import pytest
 
 from include.lifecycle.release.bounds import lower, upper
 from include.lifecycle.release.counts import Arm, Counts, Tally
-from include.lifecycle.release.judge import Judgement, judge
+from include.lifecycle.release.judge import Judgement, judge, judge_errors
 from include.lifecycle.spec.release import ReleasePolicy, Tolerance
 from tests.lifecycle.release.simulated import (
     LOOK_SECONDS,
@@ -142,7 +142,7 @@ def test_the_reason_tells_what_was_seen_what_is_certain_and_what_is_tolerated() 
     judgement = judge(Counts(difference=tally), POLICY)
     assert judgement.stop
     assert judgement.why == (
-        "its answers to the same rows differ by 0.310 in the mean (at least 0.284 with certainty 95%), "
+        "its answers to the same rows differ by 0.310 in the mean (at least 0.283 with certainty 95%), "
         "tolerated are 0.1; 412 rows"
     )
 
@@ -152,7 +152,8 @@ def test_the_probability_of_a_false_alarm_is_shared_among_checks_directions_and_
     candidate, champion = Arm(failed=few, slow=few, score=few), Arm(failed=many, slow=many, score=many)
     counts = Counts(candidate=candidate, champion=champion, difference=few, slices={"JFK": many, "LGA": many})
     found = {finding.check: finding.at_least for finding in judge(counts, POLICY).findings}
-    each = POLICY.tolerance.false_alarms / 5
+    found |= {finding.check: finding.at_least for finding in judge_errors(few, many, POLICY).findings}
+    each = POLICY.tolerance.false_alarms / 6
     a_slice = each / 6  # of two
     assert found == pytest.approx(
         {
@@ -162,6 +163,7 @@ def test_the_probability_of_a_false_alarm_is_shared_among_checks_directions_and_
             "difference": lower(few, each),
             "slice JFK": 1 - 2 * upper(many, a_slice / 4),
             "slice LGA": 1 - 2 * upper(many, a_slice / 4),
+            "error": lower(few, each / 2) - upper(many, each / 2),
         }
     )
 

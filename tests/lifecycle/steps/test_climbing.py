@@ -4,13 +4,15 @@ import pytest
 
 from include.lifecycle.release.decisions import record
 from include.lifecycle.release.document import ReleaseDocument, read_release
+from include.lifecycle.release.judge import Judgement
 from include.lifecycle.release.moves import move
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.release import Canary, Shadow
-from include.lifecycle.steps.climbing import abort, climb
+from include.lifecycle.steps.climbing import abort, climb, judge_by_labels
 from include.lifecycle.steps.releasing import promote
 from include.lifecycle.store.receipts import Receipt
 from tests.lifecycle import tiny
+from tests.lifecycle.monitor.test_performance import log_predictions
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 
 
@@ -93,3 +95,63 @@ def test_what_is_aborted_gets_no_more_requests_and_never_becomes_champion(approv
     assert _climb(approved, model) is None
     assert promote(MODEL, "2", approved.store, ACTOR) is None
     assert {item.outcome for item in approved.state().trainings} == {"promoted", "aborted"}
+
+
+def log_answers(world: Project, off: float, days: range = range(21, 24), as_of: int = 20) -> None:
+    """Both versions answer trips: the champion well, the candidate off by so much."""
+    trips = [trip for day in days for trip in tiny.trips(day).itertuples()]
+    answers = [
+        {
+            "request_id": f"{version}-{trip.trip_id}",
+            "key": trip.trip_id,
+            "event_time": trip.at.to_pydatetime(),
+            "version": version,
+            "version_as_of": midnight(as_of),
+            "score": abs((trip.delay >= 10) - far),
+            "at": datetime.now(UTC),
+        }
+        for version, far in (("1", 0.1), ("2", off))
+        for trip in trips
+    ]
+    log_predictions(world, answers)
+
+
+def _judged(world: Project) -> Judgement:
+    return judge_by_labels(_model(world), world.catalog.dataset("trips"), "2", world.store)
+
+
+def test_a_version_that_errs_more_than_the_champion_is_found_by_labels_known_by_now(
+    approved: Project,
+) -> None:
+    _climb(approved, _model(approved))
+    log_answers(approved, 0.9)
+    found = _judged(approved)
+    assert found.stop
+    assert "its squared error is higher by 0.800" in found.why
+    assert found.findings[0].count == 180
+
+
+def test_a_version_that_errs_as_the_champion_goes_on(approved: Project) -> None:
+    _climb(approved, _model(approved))
+    log_answers(approved, 0.15)
+    found = _judged(approved)
+    assert not found.stop
+    assert found.findings[0].seen == pytest.approx(0.0125)
+
+
+@pytest.mark.parametrize(
+    ("days", "as_of"), [(range(24, 25), 20), (range(21, 22), 23)], ids=["not known", "seen in training"]
+)
+def test_labels_that_are_not_known_yet_or_were_known_to_a_version_say_nothing(
+    approved: Project, days: range, as_of: int
+) -> None:
+    _climb(approved, _model(approved))
+    log_answers(approved, 0.9, days, as_of)
+    assert _judged(approved).why == "nothing counted yet"
+
+
+def test_answers_from_before_a_version_came_into_traffic_say_nothing(approved: Project) -> None:
+    log_answers(approved, 0.9)
+    assert _judged(approved).findings == ()
+    _climb(approved, _model(approved))
+    assert _judged(approved).findings == ()

@@ -24,6 +24,7 @@ from include.lifecycle.release.moves import move
 from include.lifecycle.release.reconcile import publish
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt, write_receipt
 from tests.lifecycle import tiny
+from tests.lifecycle.steps.test_climbing import log_answers
 from tests.lifecycle.steps.test_watching import served_inputs
 from tests.lifecycle.tiny import ACTOR, FEATURES, MODEL, Project, midnight
 from tests.plugins.contexts import context_of
@@ -172,6 +173,21 @@ def test_a_version_that_no_server_can_load_is_stopped_with_what_the_server_says(
     aborted = _climb()
     assert aborted["event"] == "aborted"
     assert "version 2 answers no row" in aborted["why"]
+
+
+def test_a_version_that_errs_is_stopped_before_the_next_rung_once_labels_say_so(
+    world: Project, template: tuple[Path, str]
+) -> None:
+    world.add("models/late.yaml", POLICY)
+    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
+    _approve(world, read_receipt(template[1], world.store))
+    with pytest.raises(TaskDeferred):
+        _operator().execute(context_of())
+    log_answers(world, off=0.9)
+    aborted = _operator().resume(context_of(), event={"stop": False, "why": "all seen"}, version="2")
+    assert aborted["event"] == "aborted"
+    assert "its squared error is higher" in aborted["why"]
+    assert world.state().candidate is None
 
 
 def test_what_was_rejected_is_not_compared(world: Project) -> None:
