@@ -101,12 +101,14 @@ class Chaos:
         """Start another pod for a call that has one."""
         if (name := self._pod("Pending", "Running")) is None:
             return None
-        first = self._get("pod", name)
-        spec = {key: value for key, value in first["spec"].items() if key != "nodeName"}
-        labels = {key: value for key, value in first["metadata"]["labels"].items() if "/" in key}
-        metadata = {"generateName": "second-", "labels": labels}
-        made = self.cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-        return f"{made['metadata']['name']} beside {name}"
+        with suppress(Refused):  # the pod, or the API server, has gone meanwhile
+            first = self._get("pod", name)
+            spec = {key: value for key, value in first["spec"].items() if key != "nodeName"}
+            labels = {key: value for key, value in first["metadata"]["labels"].items() if "/" in key}
+            metadata = {"generateName": "second-", "labels": labels}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+            return f"{self.cluster.create(pod)['metadata']['name']} beside {name}"
+        return None
 
     def api_server(self) -> str | None:
         """Kill Kubernetes' API server."""
