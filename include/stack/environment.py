@@ -14,6 +14,7 @@ _PRELOAD = Path(__file__).with_name("preload")
 # Of the caller's environment these would change what our own Python processes load or write.
 _NOT_PASSED_ON = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
 _PARALLELISM = 4
+_USERS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"
 
 
 def environment(
@@ -24,7 +25,7 @@ def environment(
 ) -> dict[str, str]:
     """Return the environment of every component: the caller's, with ours on top.
 
-    Credentials of the caller (`AWS_*`) pass through.
+    Credentials of the caller (`AWS_*`) pass through, and so do users of theirs beside our own.
     """
     kept = {name: value for name, value in caller.items() if name not in _NOT_PASSED_ON}
     return {
@@ -32,6 +33,7 @@ def environment(
         **_project(settings),
         **_airflow(settings),
         **_airflow_api(settings, ports, secrets),
+        _USERS: ",".join(filter(None, (f"{USER}:admin", caller.get(_USERS)))),
         **_speed(caller),
         **_connections(settings, ports),
     }
@@ -84,7 +86,6 @@ def _airflow_api(settings: Settings, ports: Ports, secrets: Secrets) -> dict[str
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__FERNET_KEY": secrets.fernet_key,
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(password_file(settings)),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "include.stack.ports.host",
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports.worker_logs),

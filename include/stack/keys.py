@@ -37,8 +37,9 @@ def secrets_of(airflow_home: Path) -> Secrets:
 
 
 def write_passwords(file: Path, password: str) -> None:
-    """Write the password file that Airflow's SimpleAuthManager reads."""
-    _write_private(file, {USER: password})
+    """Write the password file that Airflow's SimpleAuthManager reads, and adds other users' to."""
+    others = json.loads(file.read_text()) if file.exists() else {}
+    _write_private(file, {**others, USER: password})
 
 
 def _write_private(file: Path, content: dict[str, str]) -> None:

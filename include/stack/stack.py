@@ -1,5 +1,6 @@
 """How does the whole stack start, and end?"""
 
+import json
 import os
 import subprocess
 import time
@@ -49,9 +50,10 @@ class Stack:
         """The model server."""
         return f"http://{HOST}:{self.ports.server}"
 
-    def token(self) -> str:
-        """Return a bearer token for Airflow's REST API, valid for a day."""
-        login = {"username": self.user, "password": self.password}
+    def token(self, user: str = USER) -> str:
+        """Return a user's bearer token for Airflow's REST API, valid for a day."""
+        passwords = json.loads(password_file(self.settings).read_text())
+        login = {"username": user, "password": passwords[user]}
         answer = httpx.post(f"{self.airflow_url}/auth/token", json=login, timeout=30)
         answer.raise_for_status()
         return str(answer.json()["access_token"])

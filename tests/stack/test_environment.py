@@ -4,7 +4,7 @@ from pathlib import Path
 
 from include.stack.environment import environment
 from include.stack.home import Settings
-from include.stack.keys import Secrets, secrets_of
+from include.stack.keys import Secrets, secrets_of, write_passwords
 from include.stack.ports import Ports
 
 PORTS = Ports(airflow=18080, mlflow=15000, server=18000)
@@ -32,6 +32,16 @@ def test_mlflow_is_asked_where_it_listens(tmp_path: Path) -> None:
 
 def test_credentials_of_the_caller_pass_through(tmp_path: Path) -> None:
     assert _environment(tmp_path, {"AWS_PROFILE": "me"})["AWS_PROFILE"] == "me"
+
+
+def test_colleagues_may_log_in_beside_our_own_user_and_keep_their_passwords(tmp_path: Path) -> None:
+    users = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"
+    assert _environment(tmp_path, {})[users] == "admin:admin"
+    assert _environment(tmp_path, {users: "ann:user"})[users] == "admin:admin,ann:user"
+    file = tmp_path / "passwords.json"
+    file.write_text('{"ann": "hers", "admin": "old"}')
+    write_passwords(file, "new")
+    assert json.loads(file.read_text()) == {"ann": "hers", "admin": "new"}
 
 
 def test_the_stores_connection_is_left_to_the_database(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from include.lifecycle.data.publishing import published_table
 from include.lifecycle.release.document import read_release
 from include.lifecycle.release.state import MOVES
 from include.lifecycle.store.ledger import Ledger
-from tests.system.world import FIRST_DAY, FIRST_LIVE_DAY, World
+from tests.system.world import COLLEAGUE, FIRST_DAY, FIRST_LIVE_DAY, World
 
 pytestmark = pytest.mark.stack
 
@@ -185,7 +185,7 @@ label: {column: rain, at_least: 0.01}
 inputs: [origin, temp, humid, pressure, visib]
 training: {stop: 5d, gate: 5d, max_trees: 50, parameters: {max_depth: 3}}
 gates: [{metric: auc, at_least: 0.5}]
-release: {approval: {people: 1}}
+release: {approval: {people: 2}}
 """
 HOUR = {"origin": "JFK", "temp": 40, "humid": 95, "pressure": 1000, "visib": 2}
 SECOND_FEATURES = """
@@ -194,7 +194,9 @@ def features(rows):
 """
 
 
-def test_a_second_dataset_and_model_are_a_second_yaml_and_a_person_approves_the_version(world: World) -> None:
+def test_a_second_dataset_and_model_are_a_second_yaml_and_two_people_approve(
+    world: World,
+) -> None:
     from include.demo import feed
 
     (world.landing / "hours").mkdir()
@@ -219,9 +221,10 @@ def test_a_second_dataset_and_model_are_a_second_yaml_and_a_person_approves_the_
     shown = world.airflow.answer("rain.release", "approve", "Approve")
     assert "Release version 1 of rain?" in shown
     assert "| auc |" in shown
+    world.colleague().answer("rain.release", "approve_too", "Approve")
     world.airflow.wait_for_run("rain.release", set())
     (approved,) = [entry for entry in Ledger(world.store, "rain").entries() if entry.event == "approved"]
-    assert approved.why == f"approved by {approved.actor}"
+    assert approved.why == f"approved by {world.stack.user} and {COLLEAGUE}"
 
     reply = httpx.post(
         f"{world.stack.server_url}/models/rain/invocations",

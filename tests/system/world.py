@@ -29,6 +29,7 @@ from tests.system.driven_airflow import DrivenAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY, FIRST_LIVE_DAY = date(2013, 1, 1), date(2013, 1, 22)
+COLLEAGUE = "ann"
 
 
 @dataclass
@@ -45,6 +46,10 @@ class World:
     def landing(self) -> Path:
         """Where source files arrive."""
         return Path(self.stack.settings.landing)
+
+    def colleague(self) -> DrivenAirflow:
+        """The same Airflow for another person."""
+        return DrivenAirflow(self.stack.airflow_url, lambda: self.stack.token(COLLEAGUE))
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def running_world(
     store = f"s3://lake/{uuid.uuid4().hex[:8]}" if os.environ.get("AWS_ENDPOINT_URL") else f"{home}/store"
     before = dict(os.environ)
     os.environ |= {"PERENNIAL_SPECS": str(specs), "PERENNIAL_HOME": str(home), "PERENNIAL_STORE": store}
+    os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = f"{COLLEAGUE}:user"
     try:
         os.environ |= nodes.prepared(specs, store) if nodes else {}
         with running_stack(Settings.from_environment(os.environ), print, os.environ, airflow) as stack:
