@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -41,7 +41,7 @@ def create_app(models: Models, log: PredictionLog, metrics: Metrics, copies: Cop
     health.add_routes(app, models, answering)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refused, _refusal)
-    app.add_exception_handler(Exception, _internal_error)
+    app.add_exception_handler(Exception, _internal_error(metrics))
     return app
 
 
@@ -169,5 +169,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return json_response({"error": text}, error.status_code, dict(error.headers or {}))
 
 
-async def _internal_error(request: Request, error: Exception) -> Response:
-    return json_response({"error": "the server failed on this request; its log says why"}, 500)
+def _internal_error(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        metrics.requests.labels("", "", "internal_error").inc()
+        return json_response({"error": "the server failed on this request; its log says why"}, 500)
+
+    return answer

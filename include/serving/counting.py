@@ -40,6 +40,11 @@ class Counting:
             return Counts(**self._arms, difference=self._difference, slices=dict(self._slices))
 
     @property
+    def difference(self) -> Tally:
+        """By row that both scored, how far apart the scores were."""
+        return self._difference
+
+    @property
     def is_faultless(self) -> bool:
         """Whether the candidate has not failed until now."""
         with self._lock:

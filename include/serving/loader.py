@@ -182,6 +182,7 @@ class Models:
 
     def _publish(self, before: Followed, now: Followed) -> None:
         self._followed = {**self._followed, now.model: now}
+        self._metrics.begin(now.model)
         self._metrics.trouble.labels(now.model).set(now.trouble is not None)
         if now.seq is not None:
             self._metrics.release.labels(now.model).set(now.seq)
@@ -189,6 +190,11 @@ class Models:
             self._metrics.info.remove(*labels)
         for labels in _infos(now):
             self._metrics.info.labels(*labels).set(1)
+        if (candidate := now.candidate) is None:
+            self._metrics.difference.forget(now.model)
+        else:
+            version, counting = candidate.served.release.version, candidate.counting
+            self._metrics.difference.follow(now.model, version, lambda: counting.difference)
         if now.versions != before.versions:
             _log.info("%s: now serving %s", now.model, _versions(now))
             if now.versions:

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4)
+from include.serving.score_metrics import ScoreDifference, ScoreDistribution
+
+_SECONDS = (
+    0.000125,
+    0.00025,
+    0.0005,
+    0.001,
+    0.002,
+    0.004,
+    0.008,
+    0.016,
+    0.032,
+    0.064,
+    0.125,
+    0.25,
+    0.5,
+    1,
+    2,
+    4,
+)
 
 
 class Metrics:
@@ -36,8 +55,16 @@ class Metrics:
         self.candidate_failures = self._counter(
             "candidate_failures", "Requests and copies that the candidate failed on", ("model",)
         )
+        self.scores, self.difference = ScoreDistribution(), ScoreDifference()
+        self.registry.register(self.scores)
+        self.registry.register(self.difference)
         self.backlog = self._gauge("log_backlog_rows", "Logged rows not yet in Delta", ("model",))
         self.flush_failures = self._counter("log_flush_failures", "Flushes to Delta that failed", ("model",))
+
+    def begin(self, model: str) -> None:
+        """Count from nothing: Prometheus cannot tell how much a counter grew that was not there before."""
+        for counter in (self.reload_failures, self.copies_dropped, self.candidate_failures):
+            counter.labels(model)
 
     def _counter(self, name: str, about: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"perennial_{name}", about, labels, registry=self.registry)

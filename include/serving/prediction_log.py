@@ -81,7 +81,7 @@ class ModelLog:
     def __init__(self, model: str, segments: Segments, table: Table, metrics: Metrics, every: float) -> None:
         self.segments = segments
         self._model, self._table, self._every = model, table, every
-        self._failures = metrics.flush_failures.labels(model)
+        self._failures, self._scores = metrics.flush_failures.labels(model), metrics.scores
         self._hurry, self._stopped = threading.Event(), threading.Event()
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"flush-{model}", daemon=True)
@@ -137,6 +137,7 @@ class ModelLog:
             rows, torn = read_lines([segment.file for segment in fresh])
             if len(rows):
                 self._table.append_once(rows, writer, fresh[-1].number)
+                self._scores.count(rows)
             if torn:
                 self._set_aside(torn)
             self.segments.drop(batch)
