@@ -18,6 +18,8 @@ class Decision(Value):
 
     retrain: bool
     why: str
+    circuit_open_after: str | None = None
+    """Run key of the last of the trainings that did not help, where there were too many of them."""
 
 
 def decide_on_windows(state: ModelState, policy: Governor, as_of: datetime, growth: float) -> Decision:
@@ -41,7 +43,11 @@ def decide_on_windows(state: ModelState, policy: Governor, as_of: datetime, grow
             retrain=False, why=f"{count}, but only {growth:.0%} new rows; {policy.min_growth:.0%} needed"
         )
     if (fruitless := _fruitless(past)) >= policy.give_up_after:
-        return Decision(retrain=False, why=f"{fruitless} retrainings in a row brought no new champion")
+        return Decision(
+            retrain=False,
+            why=f"{fruitless} retrainings in a row brought no new champion",
+            circuit_open_after=past[-1].run_key,
+        )
     return _within_limits(past, policy, as_of, f"{count}: {windows[-1].why}")
 
 

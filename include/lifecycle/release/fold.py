@@ -125,6 +125,10 @@ def _retrain(state: ModelState, entry: Entry) -> dict[str, Any]:
     return {"retrain": entry.why}
 
 
+def _circuit_opened(state: ModelState, entry: Entry) -> dict[str, Any]:
+    return {"circuit_opened_after": str(entry.data["training"])}
+
+
 def _used(state: ModelState, entry: Entry) -> dict[str, Any]:
     month = f"{entry.at:%Y-%m}"
     return {"usage": {**state.usage, month: state.usage.get(month, Totals()).plus(entry.data)}}
@@ -184,6 +188,7 @@ _TRANSITIONS: dict[str, Callable[[ModelState, Entry], dict[str, Any]]] = {
     "rolled_back": _rolled_back,
     "window": _window,
     "retrain": _retrain,
+    "circuit_opened": _circuit_opened,
     USED: _used,
     "searched": _searched,
 }

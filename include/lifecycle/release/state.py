@@ -122,6 +122,8 @@ class ModelState(Value):
     """In the order in which they ended, one for each search."""
     retrain: str | None = None
     """Why a retraining was asked for that has not begun yet."""
+    circuit_opened_after: str | None = None
+    """Run key of the training after which the governor gave drift up the last time."""
     usage: dict[str, Totals] = {}
     """By month, such as `2026-11`: of the wall clock in UTC, when the attempts were recorded."""
 

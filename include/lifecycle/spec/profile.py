@@ -14,6 +14,7 @@ from pydantic import ByteSize, Field
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
+from include.lifecycle.spec.notify import AnyReceiver
 from include.lifecycle.spec.quantities import Bytes, Duration
 from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
@@ -70,6 +71,8 @@ class Profile(Value):
     """Where it is given, steps run as pods, with the limits of their spec's `compute`."""
     prices: Prices | None = None
     """Without them only seconds are recorded, and no money."""
+    notify: tuple[AnyReceiver, ...] = ()
+    """Who is told when something needs a person."""
 
 
 def open_profile() -> Profile:

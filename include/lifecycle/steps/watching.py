@@ -14,7 +14,7 @@ from include.lifecycle.release.state import ModelState, WindowVerdict
 from include.lifecycle.spec.catalog import Catalog
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.steps import measure
-from include.lifecycle.store.ledger import Ledger
+from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Call, Receipt
 
@@ -35,11 +35,12 @@ def plan_window(catalog: Catalog, model_name: str, store: Store, *, slot: dateti
     return measure.plan(model, champion, end, store)
 
 
-def govern(model: ModelSpec, measured: Receipt, store: Store, actor: Actor) -> Decision:
-    """Record the window's verdict, then ask the governor and record a decision to retrain.
+def govern(model: ModelSpec, measured: Receipt, store: Store, actor: Actor) -> tuple[Decision, Entry | None]:
+    """Record the window's verdict, then ask the governor; returns its decision and the entry made of it.
 
-    A window that is not newer than the last one is recorded and never acts. A rerun finds its
-    entries there and comes to the same decision.
+    A decision to retrain makes one, and the first one to give drift up after a training. A window that is
+    not newer than the last one is recorded and never acts. A rerun finds its entries there and comes to
+    the same decision.
     """
     ledger = Ledger(store, model.name)
     window = Window.model_validate(measured.results["window"])
@@ -54,12 +55,20 @@ def govern(model: ModelSpec, measured: Receipt, store: Store, actor: Actor) -> D
         if state.windows[-1].end != verdict.end:
             return None
         decision = decide_on_windows(state, model.governor, verdict.end, window.growth)
-        if not decision.retrain or state.retrain is not None:
-            return None
-        return Draft(event="retrain", as_of=verdict.end, why=decision.why)
+        return _draft(decision, state, verdict.end)
 
-    record(ledger, decide, actor)
-    return decision
+    made = record(ledger, decide, actor)
+    return decision, made
+
+
+def _draft(decision: Decision, state: ModelState, as_of: datetime) -> Draft | None:
+    """What the ledger does not say yet of a decision."""
+    if decision.retrain and state.retrain is None:
+        return Draft(event="retrain", as_of=as_of, why=decision.why)
+    after = decision.circuit_open_after
+    if after is not None and after != state.circuit_opened_after:
+        return Draft(event="circuit_opened", as_of=as_of, why=decision.why, data={"training": after})
+    return None
 
 
 def _window_entry(verdict: WindowVerdict, window: Window, run_key: str) -> Draft:

@@ -120,6 +120,7 @@ def test_drift_gives_up_after_trainings_in_a_row_that_brought_no_champion(
     decision = decide_on_windows(_state("xx", 40, *trainings), POLICY, _day(40), ENOUGH)
     assert decision.retrain == retrain
     assert retrain or "2 retrainings in a row brought no new champion" in decision.why
+    assert decision.circuit_open_after == (None if retrain else "key--60")
 
 
 def test_failed_trainings_taught_nothing_and_cost_neither_cooldown_nor_budget() -> None:

@@ -11,9 +11,9 @@ from include.lifecycle.store.ledger import Entry
 
 AS_OF = datetime(2024, 3, 1, tzinfo=UTC)
 EVENTS = ["training", "failed", "proposed", "promoted", "rejected", "superseded", "window", "retrain", "used"]
-EVENTS += ["staged", "approved", "shadow", "canary", "aborted", "rolled_back"]
+EVENTS += ["staged", "approved", "shadow", "canary", "aborted", "rolled_back", "circuit_opened"]
 KEYS = ["run_key", "fingerprint", "drift", "expires", "version", "evaluation", "bad", "as_of", "metrics"]
-KEYS += ["attempt", "usage", "cost", "currency", "to", "share"]
+KEYS += ["attempt", "usage", "cost", "currency", "to", "share", "training"]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

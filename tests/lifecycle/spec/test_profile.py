@@ -110,3 +110,38 @@ def test_workers_share_what_xgboost_learns_in_memory(key: str, said: str) -> Non
         ModelSpec.model_validate(
             {**about, "label": label, "training": training, "compute": {"train": {"workers": 2}}}
         )
+
+
+def test_a_receiver_is_told_of_everything_unless_it_names_events(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slack = "{kind: slack, connection: team}"
+    _write(
+        project, monkeypatch, f"notify: [{slack}, {{kind: webhook, connection: other, events: [aborted]}}]"
+    )
+    everything, one = open_profile().notify
+    assert everything.events == ("aborted", "rolled_back", "circuit_opened", "partition_stopped")
+    assert one.events == ("aborted",)
+
+
+@pytest.mark.parametrize(
+    ("receiver", "words"),
+    [
+        ("{kind: pigeon, connection: team}", "pigeon"),
+        ("{kind: slack}", "connection"),
+        ("{kind: mail, connection: team, to: []}", "to"),
+        ("{kind: slack, connection: team, events: [lunch]}", "events"),
+        ("{kind: slack, connection: team, password: secret}", "password"),
+    ],
+)
+def test_a_receiver_that_cannot_be_told_is_a_spec_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch, receiver: str, words: str
+) -> None:
+    _write(project, monkeypatch, f"notify: [{receiver}]")
+    with pytest.raises(SpecError, match=words):
+        open_profile()
+
+
+def _write(project: Project, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (project.specs / "profiles/told.yaml").write_text(text)
+    monkeypatch.setenv("PERENNIAL_PROFILE", "told")

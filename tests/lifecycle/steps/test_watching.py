@@ -152,7 +152,9 @@ def measured_window(day: int, *, bad: bool = True) -> Receipt:
 
 
 def _govern(project: Project, day: int, *, bad: bool = True) -> Decision:
-    return govern(project.catalog.model(MODEL), measured_window(day, bad=bad), project.store, ACTOR)
+    model = project.catalog.model(MODEL)
+    decision, _ = govern(model, measured_window(day, bad=bad), project.store, ACTOR)
+    return decision
 
 
 def _events(project: Project) -> list[str]:
