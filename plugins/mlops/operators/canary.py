@@ -8,6 +8,8 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, actor
+from mlops.notices import of_move
+from mlops.notifying import tell
 from mlops.operators.step import LifecycleOperator, airflow_errors
 from mlops.triggers.canary import CanaryTrigger
 
@@ -42,6 +44,7 @@ class CanaryOperator(LifecycleOperator):
             if why is None:
                 return self._climb(context, version, further=True)
             moved = abort(self.model, version, why, self.store, actor(context))
+            tell(of_move(self.model, moved), context)
             return {"version": version, "event": moved.event if moved else "aborted", "why": why}
 
     def _errs(self, version: str) -> str | None:

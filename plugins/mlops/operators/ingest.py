@@ -13,6 +13,8 @@ from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, asked, is_asked_for, slot
 from mlops.hooks.connections import airflow_connection
 from mlops.links import ValidationLink, page_address
+from mlops.notices import of_stop
+from mlops.notifying import tell
 from mlops.operators.step import LifecycleOperator, StepOperator
 
 if TYPE_CHECKING:
@@ -170,6 +172,16 @@ class PublishOperator(StepOperator):
                 "table_version": receipt.results["version"],
                 "partition": receipt.results["partition"],
             }
+
+    def rejected(self, context: Context, call: Call, error: Rejected, store: Store) -> None:
+        """Tell people of a partition that its audit stopped, once for the same rows in quarantine."""
+        from include.lifecycle.data.publishing import quarantine_table
+        from include.lifecycle.store.receipts import read_receipt
+
+        validated, partition = read_receipt(call.inputs["validate"], store), call.inputs["partition"]
+        now = quarantine_table(self.dataset, store).publication(partition)
+        known = validated.counts["quarantined"] > 0 and now == call.inputs["quarantined"]
+        tell(of_stop(self.dataset, partition, validated.results["stop"], known=known), context)
 
     def summary(self, receipt: Receipt) -> dict[str, Any]:
         """Table version and partition."""

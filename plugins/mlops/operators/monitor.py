@@ -10,6 +10,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, actor, asked_or_slot
 from mlops.links import ReportLink, page_address
+from mlops.notices import of_governing
+from mlops.notifying import tell
 from mlops.operators.step import LifecycleOperator, StepOperator
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ class GovernOperator(LifecycleOperator):
 
         store = self.store
         measured = read_receipt(self.measured["run_key"], store)
-        decision = govern(open_catalog().model(self.model), measured, store, actor(context))
+        decision, entry = govern(open_catalog().model(self.model), measured, store, actor(context))
+        tell(of_governing(self.model, entry), context)
         if not decision.retrain:
             raise AirflowSkipException(decision.why)
         extra = {"as_of": measured.call.as_of.isoformat(), "reason": decision.why}

@@ -12,6 +12,8 @@ from mlops.business_time import Context, actor, asked, asked_at
 from mlops.hooks.registry import RegistryHook
 from mlops.hooks.server import ServerHook
 from mlops.links import VersionLink, version_address
+from mlops.notices import of_move, of_rollback
+from mlops.notifying import tell
 from mlops.operators.step import LifecycleOperator
 
 
@@ -64,6 +66,7 @@ class PromoteOperator(LifecycleOperator):
         if moved is None:
             raise AirflowSkipException(f"version {version} was decided on already")
         self.log.info("version %s: %s, because %s", version, moved.event, moved.why)
+        tell(of_move(self.model, moved), context)
         return moved.model_dump()
 
 
@@ -114,6 +117,7 @@ class RollBackOperator(LifecycleOperator):
                 "from version %s to %s, because %s", entry.data["version"], entry.data["to"], reason
             )
         publish(self.model, store)
+        tell(of_rollback(self.model, entry), context)
         state = reconcile(self.model, store, RegistryHook().get_conn())
         assert state.champion is not None
         return {"champion": state.champion.version, "ledger_seq": state.seq}
