@@ -13,16 +13,19 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from include.lifecycle.errors import LifecycleError
 from include.lifecycle.store.objects import home_folder, open_store
 from include.serving.access import KeyRequired, keys_of
 from include.serving.app import create_app
+from include.serving.connections import BoundedConnection
 from include.serving.copies import Copies
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.packages import PackageCache
 from include.serving.prediction_log import HomeInUse, PredictionLog, owned
+from include.serving.rate import RateLimited, rate_of
 
 _FLUSH_AT_EXIT = 10.0
 _GRACE = 10
@@ -49,7 +52,7 @@ def main() -> int:
 
 def serve(host: str, port: int, home: Path) -> None:
     """Serve until a signal; raises PortTaken, HomeInUse or LifecycleError when it cannot start."""
-    keys = keys_of(host)
+    keys, rate = keys_of(host), rate_of()
     with ExitStack() as stack:
         listener = stack.enter_context(_listener(host, port))
         folder = stack.enter_context(owned(home / "prediction-log"))
@@ -62,9 +65,12 @@ def serve(host: str, port: int, home: Path) -> None:
         models = Models(store, PackageCache(home / "packages", store), metrics)
         stack.callback(models.stop)
         models.start()
-        app = create_app(models, log, metrics, copies)
+        app: ASGIApp = create_app(models, log, metrics, copies)
+        app = RateLimited(app, rate) if rate else app
         config = uvicorn.Config(
             KeyRequired(app, keys) if keys else app,
+            http=BoundedConnection,
+            ws="none",
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_GRACE,

@@ -14,6 +14,8 @@ from include.lifecycle.errors import Rejected
 from include.serving.replies import json_response
 
 KEYS = "PERENNIAL_SERVER_KEYS"
+CALLER = "perennial.caller"
+"""Where a request's scope says whose key it came with: its hash."""
 _OPEN = "open"
 _SHORTEST = 16
 _HEALTH = ("/ping", "/v2/health/live", "/v2/health/ready")
@@ -47,18 +49,21 @@ class KeyRequired:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in _HEALTH or self._knows(scope["headers"]):
+        if scope["type"] != "http" or scope["path"] in _HEALTH:
             await self._app(scope, receive, send)
+            return
+        if caller := self._caller(scope["headers"]):
+            await self._app({**scope, CALLER: caller}, receive, send)
             return
         refusal = json_response({"error": _REFUSAL}, 401, {"WWW-Authenticate": "Bearer"})
         await refusal(scope, receive, send)
 
-    def _knows(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    def _caller(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         sent = dict(headers)
         scheme, _, token = sent.get(b"authorization", b"").partition(b" ")
         key = token.strip() if scheme.lower() == b"bearer" else sent.get(b"x-api-key", b"")
         given = _digest(key)
-        return any(hmac.compare_digest(given, known) for known in self._keys)
+        return given if any(hmac.compare_digest(given, known) for known in self._keys) else None
 
 
 def _digest(key: bytes) -> bytes:

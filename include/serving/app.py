@@ -11,14 +11,16 @@ from contextlib import ExitStack
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from include.serving import health
 from include.serving.answering import Answering, Reply, new_request_id
 from include.serving.copies import Copies
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
+from include.serving.openapi import DescribedApp
 from include.serving.prediction_log import PredictionLog
-from include.serving.refusals import Busy, Forbidden, NotReady, Refused, TooLarge, Unsupported
+from include.serving.refusals import Forbidden, NotReady, Refused, TooLarge, Unsupported
 from include.serving.replies import json_response
 from include.serving.room import Room
 
@@ -34,13 +36,14 @@ Work = Callable[[bytes, str | None], Reply]
 
 def create_app(models: Models, log: PredictionLog, metrics: Metrics, copies: Copies) -> FastAPI:
     """The application; starts and stops nothing."""
-    app = FastAPI(title="Perennial model server", redoc_url=None)
+    app = DescribedApp(title="Perennial model server", redoc_url=None, redirect_slashes=False)
     answering = Answering(models, log, metrics, copies)
     _add_predictions(app, answering)
     _add_admin(app, log, metrics)
     health.add_routes(app, models, answering)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refused, _refusal)
+    app.add_exception_handler(ClientDisconnect, _nobody_listens)
     app.add_exception_handler(Exception, _internal_error(metrics))
     return app
 
@@ -158,15 +161,23 @@ async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     request_id = request.headers.get("x-request-id", "")
     headers = {"X-Request-Id": request_id if _REQUEST_ID.fullmatch(request_id) else new_request_id()}
-    if isinstance(error, Busy):
+    if error.status == 503:
         headers["Retry-After"] = "1"
     return json_response({"error": str(error)}, error.status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    text = f"{request.method} {request.url.path}: {error.detail}; this server's routes are listed at /docs"
+    # Not `request.url`, which fails on a query that is not UTF-8.
+    text = (
+        f"{request.method} {request.scope['path']}: {error.detail}; this server's routes are listed at /docs"
+    )
     return json_response({"error": text}, error.status_code, dict(error.headers or {}))
+
+
+async def _nobody_listens(request: Request, error: Exception) -> Response:
+    """A caller that went away before its body was whole is no failure of the server."""
+    return Response(status_code=400)
 
 
 def _internal_error(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,22 +38,30 @@ class Tensor(msgspec.Struct):
     data: list[Any]
 
 
-class _Named(msgspec.Struct):
+class RequestedOutput(msgspec.Struct):
+    """An output that the caller wants."""
+
     name: str
 
 
-class _Request(msgspec.Struct):
+class InferenceRequest(msgspec.Struct):
+    """A request: one tensor for each column."""
+
     inputs: list[Tensor]
     id: str | None = None
-    outputs: list[_Named] | None = None
+    outputs: list[RequestedOutput] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Request)
+_decoder = msgspec.json.Decoder(InferenceRequest)
+# The id of a request goes back in a header.
+_ID = re.compile(r"[ -~]{0,200}")
 
 
 def decode(body: bytes, wanted: Sequence[str]) -> tuple[dict[str, list[Any]], str | None]:
     """The wanted columns of a request, and its own id; raises BadInput or msgspec's errors."""
     request = _decoder.decode(body)
+    if request.id is not None and not _ID.fullmatch(request.id):
+        raise BadInput("id: use at most 200 printable ASCII characters")
     for output in request.outputs or ():
         if output.name != OUTPUT:
             raise BadInput(f"outputs: no output {output.name!r}; this model has {OUTPUT!r}")

@@ -9,22 +9,26 @@ import msgspec
 
 from include.lifecycle.model.predictor import BadInput
 
-_FORMS = "dataframe_split, dataframe_records, inputs, instances"
+FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
-class _Split(msgspec.Struct):
+class Split(msgspec.Struct):
+    """Rows as pandas writes them with `orient="split"`."""
+
     columns: list[str]
     data: list[list[Any]]
 
 
-class _Invocation(msgspec.Struct):
-    dataframe_split: _Split | msgspec.UnsetType = msgspec.UNSET
+class Invocation(msgspec.Struct):
+    """A request: rows in one of four forms."""
+
+    dataframe_split: Split | msgspec.UnsetType = msgspec.UNSET
     dataframe_records: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
     inputs: list[Any] | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     instances: list[Any] | dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-_decoder = msgspec.json.Decoder(_Invocation)
+_decoder = msgspec.json.Decoder(Invocation)
 
 
 def decode(body: bytes, wanted: Sequence[str]) -> dict[str, list[Any]]:
@@ -32,8 +36,8 @@ def decode(body: bytes, wanted: Sequence[str]) -> dict[str, list[Any]]:
     request = _decoder.decode(body)
     given = [name for name in request.__struct_fields__ if getattr(request, name) is not msgspec.UNSET]
     if len(given) != 1:
-        raise BadInput(f"body: give one of {_FORMS}; found {' and '.join(given) or 'none of them'}")
-    if isinstance(request.dataframe_split, _Split):
+        raise BadInput(f"body: give one of {', '.join(FORMS)}; found {' and '.join(given) or 'none of them'}")
+    if isinstance(request.dataframe_split, Split):
         return _from_split(request.dataframe_split.columns, request.dataframe_split.data, wanted)
     return _from_any(given[0], getattr(request, given[0]), wanted)
 

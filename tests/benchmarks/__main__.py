@@ -13,6 +13,7 @@ from tests.benchmarks.figures import Figure, print_figures
 BENCHMARKS = (
     "parsing",
     "serving",
+    "memory_of_server",
     "validation",
     "ingest",
     "loop",

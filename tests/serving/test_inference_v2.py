@@ -61,3 +61,9 @@ def test_a_column_given_twice_is_refused() -> None:
 def test_an_output_that_does_not_exist_is_refused() -> None:
     with pytest.raises(BadInput, match="no output 'label'; this model has 'score'"):
         decode(b'{"inputs": [], "outputs": [{"name": "label"}]}', ("a",))
+
+
+@pytest.mark.parametrize("request_id", ["\n", "a\r\nX-Model: b", "é", "\u2603", "\x7f", "x" * 201])
+def test_an_id_that_fits_in_no_header_is_refused(request_id: str) -> None:
+    with pytest.raises(BadInput, match="id: use at most 200 printable ASCII characters"):
+        decode(msgspec.json.encode({"inputs": [], "id": request_id}), ("a",))

@@ -3,6 +3,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from include.lifecycle.store.objects import Store
@@ -51,6 +52,14 @@ def test_while_large_bodies_take_all_room_others_are_told_to_come_again_and_sing
         for sender in senders:
             sender.sendall(head.encode())
         wait_until(lambda: status() == 503, "the room is taken")
+        memory = psutil.Process(server.process.pid).memory_info
+        before = memory().rss
+        crowd = [slow.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(200)]
+        for caller in crowd:
+            caller.sendall(head.encode() + b"x" * (512 << 10))
+            assert caller.recv(12) == b"HTTP/1.1 503"
+        # Their bodies together are 100 MB, of the 2 GB that they said.
+        assert memory().rss - before < 40 << 20
         reply = client.post("/invocations", json=large)
         assert reply.headers["Retry-After"] == "1"
         assert "send this again in a second" in reply.json()["error"]

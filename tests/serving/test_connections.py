@@ -1,0 +1,145 @@
+"""Callers on real sockets, and the server that they meet with tighter bounds."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from include.serving import connections
+from include.serving.connections import BoundedConnection
+from tests.serving.running import answers, wait_until
+
+# More than the sockets' own buffers hold.
+REPLY = 16 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, int]]:
+    """Answers GET with a large reply, and POST with the size of the body."""
+
+    async def answer(request: Request) -> Response:
+        if request.method == "GET":
+            return Response(b"x" * (REPLY if request.url.path == "/large" else 2))
+        return Response(str(len(await request.body())))
+
+    app = Starlette(routes=[Route(path, answer, methods=["GET", "POST"]) for path in ("/", "/large")])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, http=BoundedConnection, log_level="critical", lifespan="off")
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, args=([listener],))
+        thread.start()
+        address = listener.getsockname()
+        wait_until(lambda: answers(f"http://{address[0]}:{address[1]}"), "it answers")
+        yield address
+        running.should_exit = True
+        thread.join()
+
+
+def received(address: tuple[str, int], *parts: bytes) -> bytes:
+    """All that comes back until the server closes the connection."""
+    found = b""
+    with socket.create_connection(address, timeout=30) as caller:
+        try:
+            for part in parts:
+                caller.sendall(part)
+            while part := caller.recv(65_536):
+                found += part
+        except ConnectionError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"POST / HTTP/1.1\r\nLong: ",
+        b"POST /",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nTrailer: ",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+)
+def test_a_head_that_never_ends_is_refused(server: tuple[str, int], begin: bytes) -> None:
+    found = received(server, begin, *[b"x" * 65_536] * 200)
+    assert found == b"" or found.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+
+
+def test_headers_of_a_usual_size_and_large_bodies_are_taken(server: tuple[str, int]) -> None:
+    url = f"http://{server[0]}:{server[1]}/"
+    headers = {f"X-{number}": "x" * 1_000 for number in range(30)}
+    for content in (b"x" * 3_000_000, iter([b"x"] * 1_000)):
+        reply = httpx.post(url, content=content, headers=headers)
+        assert reply.text == ("1000" if not isinstance(content, bytes) else "3000000")
+
+
+def test_few_requests_may_wait_on_one_connection(server: tuple[str, int]) -> None:
+    request, last = (
+        b"GET / HTTP/1.1\r\nHost: x\r\n%s\r\n" % more for more in (b"", b"Connection: close\r\n")
+    )
+    assert received(server, request * 50 + last).count(b"HTTP/1.1 200") == 51
+    assert received(server, request * 5_000 + last).count(b"HTTP/1.1 200") <= 101
+
+
+def test_who_connects_too_many_is_told_so_and_the_others_are_answered(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    url = f"http://{server[0]}:{server[1]}/"
+    with ExitStack() as stack:
+        callers = [stack.enter_context(httpx.Client()) for _ in range(3)]
+        assert [caller.get(url).status_code for caller in callers] == [200] * 3
+        refused = received(server)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1" in refused
+        assert b"ask again in a second" in refused
+        assert [caller.get(url).status_code for caller in callers] == [200] * 3
+    wait_until(lambda: answers(url), "there is room again")
+
+
+def test_replies_that_nobody_reads_have_a_bounded_place_in_memory(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD", 3 * REPLY)
+    request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with ExitStack() as stack:
+        callers = [stack.enter_context(socket.create_connection(server, timeout=30)) for _ in range(8)]
+        for caller in callers:
+            caller.sendall(request)
+            # The reply has begun before the next one asks.
+            caller.recv(1)
+        complete = [_size(caller) > REPLY for caller in callers]
+    assert complete[:2] == [True, True]
+    assert sum(complete) < 5
+
+
+def test_who_neither_sends_nor_reads_loses_the_connection(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.2)
+    for begin in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"):
+        assert received(server, begin) == b""
+    with socket.create_connection(server, timeout=30) as caller:
+        caller.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        caller.recv(1)
+        for _ in range(3):
+            received(server)
+        assert _size(caller) < REPLY
+
+
+def _size(caller: socket.socket) -> int:
+    size = 1
+    try:
+        while part := caller.recv(1 << 20):
+            size += len(part)
+    except ConnectionError:
+        pass
+    return size
