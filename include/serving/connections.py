@@ -16,7 +16,7 @@ MAX_CONNECTIONS = 900
 MAX_HEAD = 64 << 10
 MAX_PIPELINED = 100
 MAX_UNREAD = 250 << 20
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a caller may neither send nor read what is due."""
 _LARGE = 1 << 20
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,43 @@ def test_a_name_that_a_caller_made_up_is_no_label(client: httpx.Client, server: 
     client.post("/models/made-up/invocations", json={})
     assert "made-up" not in client.get("/metrics").text
     assert server.metric('perennial_requests_total{model="",outcome="not_found",version=""}')
+
+
+def test_the_openapi_says_what_predictions_take_and_how_requests_are_refused(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    for path, taken, given in (
+        ("/models/{name}/invocations", "Invocation", "Predictions"),
+        ("/v2/models/{name}/infer", "InferenceRequest", "InferenceReply"),
+    ):
+        post = document["paths"][path]["post"]
+        found = [post["requestBody"], *(post["responses"][status] for status in ("200", "400", "429", "503"))]
+        references = [each["content"]["application/json"]["schema"]["$ref"] for each in found]
+        assert references == [f"#/components/schemas/{name}" for name in (taken, given, *["Error"] * 3)]
+    assert list(schemas["Invocation"]["properties"]) == [
+        "dataframe_split",
+        "dataframe_records",
+        "inputs",
+        "instances",
+    ]
+    reply = client.post("/invocations", json={"instances": [ROW]}).json()
+    assert set(reply) == set(schemas["Predictions"]["required"])
+
+
+@pytest.mark.parametrize("path", ["/nowhere?\xff", "/invocations/?\xff", "/v2/models/é"])
+def test_a_path_that_is_not_utf8_is_a_404(server: RunningServer, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as caller:
+        caller.sendall(f"GET {path} HTTP/1.1\r\nHost: [\r\n\r\n".encode("latin-1"))
+        assert caller.recv(12) == b"HTTP/1.1 404"
+
+
+def test_who_goes_away_before_its_body_is_whole_leaves_no_failure_in_the_log(
+    client: httpx.Client, server: RunningServer
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as caller:
+        caller.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    assert client.post("/invocations", json={"instances": [ROW]}).status_code == 200
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_health_and_metadata_follow_the_open_inference_protocol(client: httpx.Client) -> None:
