@@ -36,7 +36,7 @@ Work = Callable[[bytes, str | None], Reply]
 
 def create_app(models: Models, log: PredictionLog, metrics: Metrics, copies: Copies) -> FastAPI:
     """The application; starts and stops nothing."""
-    app = DescribedApp(title="Perennial model server", redoc_url=None, redirect_slashes=False)
+    app = DescribedApp(title="Perennial model server", redoc_url=None)
     answering = Answering(models, log, metrics, copies)
     _add_predictions(app, answering)
     _add_admin(app, log, metrics)
@@ -168,10 +168,7 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    # Not `request.url`, which fails on a query that is not UTF-8.
-    text = (
-        f"{request.method} {request.scope['path']}: {error.detail}; this server's routes are listed at /docs"
-    )
+    text = f"{request.method} {request.url.path}: {error.detail}; this server's routes are listed at /docs"
     return json_response({"error": text}, error.status_code, dict(error.headers or {}))
 
 

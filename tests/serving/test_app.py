@@ -244,13 +244,6 @@ def test_the_openapi_says_what_predictions_take_and_how_requests_are_refused(cli
     assert set(reply) == set(schemas["Predictions"]["required"])
 
 
-@pytest.mark.parametrize("path", ["/nowhere?\xff", "/invocations/?\xff", "/v2/models/é"])
-def test_a_path_that_is_not_utf8_is_a_404(server: RunningServer, path: str) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as caller:
-        caller.sendall(f"GET {path} HTTP/1.1\r\nHost: [\r\n\r\n".encode("latin-1"))
-        assert caller.recv(12) == b"HTTP/1.1 404"
-
-
 def test_who_goes_away_before_its_body_is_whole_leaves_no_failure_in_the_log(
     client: httpx.Client, server: RunningServer
 ) -> None:
