@@ -73,6 +73,7 @@ def requests(count: int, seed: int) -> list[Malformed]:
     """So many requests, of all kinds mixed."""
     draw = Random(seed)
     whole = [_changed_body] * 4 + [_odd_value] * 4 + [_odd_text] * 2 + [_odd_target, _odd_method]
+    whole += [_odd_id]
     others = [_odd_header, _odd_header, _odd_chunks, _cut, _garbage, _in_a_row]
     kinds = [draw.choice(whole + others) for _ in range(count)]
     return [Malformed(kind(draw), kind in whole) for kind in kinds]
@@ -119,6 +120,12 @@ def _odd_value(draw: Random) -> bytes:
     place: Any = draw.choice([body, next(iter(body.values()))[0], draw.choice(next(iter(body.values())))])
     place[draw.choice([*place, "id", "outputs", "flight_id", "data"])] = draw.choice(ODD_VALUES)
     return _request(json.dumps(body).encode(), path)
+
+
+def _odd_id(draw: Random) -> bytes:
+    """A good request whose own id may fit in no header."""
+    odd = "".join(draw.choices("a \r\n\0\x7fé☃😀", k=draw.randint(1, 6)))
+    return _request(json.dumps({**tensors(), "id": odd}).encode(), PATHS[-1])
 
 
 def _odd_text(draw: Random) -> bytes:

@@ -223,27 +223,6 @@ def test_a_name_that_a_caller_made_up_is_no_label(client: httpx.Client, server: 
     assert server.metric('perennial_requests_total{model="",outcome="not_found",version=""}')
 
 
-def test_the_openapi_says_what_predictions_take_and_how_requests_are_refused(client: httpx.Client) -> None:
-    document = client.get("/openapi.json").json()
-    schemas = document["components"]["schemas"]
-    for path, taken, given in (
-        ("/models/{name}/invocations", "Invocation", "Predictions"),
-        ("/v2/models/{name}/infer", "InferenceRequest", "InferenceReply"),
-    ):
-        post = document["paths"][path]["post"]
-        found = [post["requestBody"], *(post["responses"][status] for status in ("200", "400", "429", "503"))]
-        references = [each["content"]["application/json"]["schema"]["$ref"] for each in found]
-        assert references == [f"#/components/schemas/{name}" for name in (taken, given, *["Error"] * 3)]
-    assert list(schemas["Invocation"]["properties"]) == [
-        "dataframe_split",
-        "dataframe_records",
-        "inputs",
-        "instances",
-    ]
-    reply = client.post("/invocations", json={"instances": [ROW]}).json()
-    assert set(reply) == set(schemas["Predictions"]["required"])
-
-
 def test_who_goes_away_before_its_body_is_whole_leaves_no_failure_in_the_log(
     client: httpx.Client, server: RunningServer
 ) -> None:
