@@ -21,6 +21,7 @@ BENCHMARKS = (
     "backfill",
     "pods",
     "memory",
+    "scoring",
 )
 
 
