@@ -1,7 +1,7 @@
 """How many rows a second are scored as a table, and in how much memory?
 
 `python -m tests.benchmarks scoring` publishes 25 days of 100,000 rows, which are joined with the weather of
-their hour, and one more day with 2 million. It scores half a million rows, 2 million, and the large day, each
+their hour, and one more day with 2 million. It scores half a million rows, 2 million, and the large day,
 each in a process of its own with one thread, and compares their peaks. PERENNIAL_SCORING_ROWS changes
 the number of rows of a day.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +15,16 @@ from mlops.links import VersionLink
 from mlops.operators.score import ScoreOperator
 
 from include.lifecycle.data.publishing import scores_table
-from include.lifecycle.store.receipts import Receipt
+from include.lifecycle.store.receipts import read_receipt
 from tests.lifecycle import tiny
 from tests.lifecycle.tiny import MODEL, Project, midnight
 from tests.plugins.contexts import context_of, day_of
 
 
 @pytest.fixture(autouse=True)
-def _champion(world: Project, trained: Receipt, monkeypatch: pytest.MonkeyPatch) -> None:
+def _champion(world: Project, template: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Version 1; and where MLflow would be, which scoring only links to."""
-    tiny.crown(world, trained, "1")
+    tiny.crown(world, read_receipt(template[1], world.store), "1")
     connection = {"conn_type": "http", "host": "mlflow", "port": 5000}
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_MLFLOW", json.dumps(connection))
 
