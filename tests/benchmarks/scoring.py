@@ -103,6 +103,8 @@ class Measured:
 
     rows: int
     seconds: float
+    cpu: float
+    """Seconds of all its threads."""
     peak: float
     """MB."""
 
@@ -118,10 +120,12 @@ def run() -> list[Figure]:
         few = _scored(MANY, FEW, root, store)
         large = _scored(MANY + FEW, 1, root, store)
     for found in (few, many, large):
-        print(f"{found.rows:,} rows in {found.seconds:.1f} s, peak {found.peak:.0f} MB")
+        spent = f"{found.seconds:.1f} s ({found.cpu:.1f} s of a core)"
+        print(f"{found.rows:,} rows in {spent}, peak {found.peak:.0f} MB")
     millions = f"{many.rows / 1e6:g}M rows"
     return [
-        at_least(f"scoring: rows a second of {millions}", MIN_RATE, many.rows / many.seconds, ",.0f"),
+        plain(f"scoring: rows a second of {millions}", f"{many.rows / many.seconds:,.0f}"),
+        at_least("scoring: rows a second of a core", MIN_RATE, many.rows / many.cpu, ",.0f"),
         plain(f"scoring: peak of {few.rows / 1e6:g}M rows", f"{few.peak:.0f} MB"),
         plain(f"scoring: peak of {millions}", f"{many.peak:.0f} MB"),
         at_most("scoring: growth with four times the rows", MAX_GROWTH, many.peak / few.peak, ".2f"),
@@ -180,7 +184,7 @@ def _measured(receipt: Receipt) -> Measured:
     assert receipt.attempt is not None
     used = receipt.attempt.usage
     peak = used.memory_gib_seconds / used.seconds * (1 << 30) / 1e6
-    return Measured(receipt.counts["rows_scored"], used.seconds, peak)
+    return Measured(receipt.counts["rows_scored"], used.seconds, used.cpu_seconds, peak)
 
 
 if __name__ == "__main__":
