@@ -156,7 +156,7 @@ def test_everybody_elses_rows_are_still_there(riders: World) -> None:
             theirs.sort_values(column, ignore_index=True),
         )
         assert report.rows[table.name] == len(rows) - len(theirs) > 0
-    assert sum(report.rows.values()) == 12 + 3
+    assert sum(report.rows.values()) == 12 + 3 + 3
     assert published_table("trips", store).partitions().keys() == {
         f"{tiny.midnight(day):%Y-%m-%d}" for day in range(1, LAST_DAY + 1)
     }
