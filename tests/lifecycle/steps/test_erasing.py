@@ -97,7 +97,9 @@ def _log_predictions(store: Store, scratch: Path) -> None:
         )
         prediction_log(tiny.MODEL, store).append_once(table, "server", number)
         pq.write_table(table.select(["key", "event_time", "score", "version"]), scratch / "scores.parquet")
-        scores_table(tiny.MODEL, store).publish(f"day {day}", "label", scratch / "scores.parquet", "run")
+        scores_table(tiny.MODEL, store).publish(
+            f"{tiny.midnight(day):%Y-%m-%d}", "label", scratch / "scores.parquet", "run"
+        )
 
 
 def _erase(world: World, registry: Any = None, subject: str = ADA) -> ErasureReport:
