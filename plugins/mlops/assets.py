@@ -1,4 +1,4 @@
-"""What wakes the DAGs of a model."""
+"""What the DAGs of a model tell others, and are woken by."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def drift(model: ModelSpec) -> Asset:
 def searched(model: ModelSpec) -> Asset:
     """Wakes the training: a search found parameters."""
     return Asset(f"{model.name}.searched", uri=f"perennial://model/{model.name}/searched")
+
+
+def scored(model: ModelSpec) -> Asset:
+    """Says that rows were scored: the table of a model's scores has a new version."""
+    return Asset(f"{model.name}.scores", uri=f"perennial://model/{model.name}/scores")

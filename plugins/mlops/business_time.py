@@ -30,9 +30,14 @@ def slot(context: Context) -> datetime:
 
 def asked_or_slot(context: Context, name: str) -> datetime:
     """The moment in the form's field, else the run's slot; raises Rejected for a bad one."""
+    return asked_moment(context, name) or slot(context)
+
+
+def asked_moment(context: Context, name: str) -> datetime | None:
+    """The moment in the form's field, or None when it was left empty; raises Rejected for a bad one."""
     text = asked(context, name)
     if text is None:
-        return slot(context)
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

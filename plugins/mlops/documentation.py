@@ -145,6 +145,22 @@ in a checkout of the code of then, whose commit it names when the code here is n
 """
 
 
+def describe_score(model: ModelSpec) -> str:
+    """Documentation of a scoring DAG, in Markdown."""
+    schedule = model.scoring.schedule
+    when = f"On schedule (`{schedule}`), when you trigger it" if schedule else "When you trigger it"
+    return f"""### Score a table with {model.name}
+Scores all rows of `{model.rows}` that are published in a span, labelled or not, into the table
+`scores__{model.name}`: `key`, `event_time`, `score`, the `version` that gave it, `version_as_of` (up to when
+that had learned: scores of older rows may know their labels), and the `run_key` of the receipt.
+
+{when}, or in a backfill. The span's partitions, and no others, are replaced in one commit; of a partition
+whose rows, joins and version are those of its scores nothing is done. A run of a data interval takes the
+partitions that ended in it, and waits until they are published; a run by hand those of the form, or the
+newest. However many rows there are, a bounded number is in memory.
+"""
+
+
 def describe_monitor(model: ModelSpec) -> str:
     """Documentation of a monitor DAG, in Markdown."""
     policy, governor = model.monitoring, model.governor

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "backfill",
     "pods",
     "memory",
+    "scoring",
 )
 
 

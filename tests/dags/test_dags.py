@@ -41,12 +41,12 @@ HEAVY = (
 )
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "rollback", "tables", "cleaning", "broken_specs"):
+for name in ("datasets", "models", "scoring", "rollback", "tables", "cleaning", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
 CATALOG = Catalog(ROOT / "include")
-MODEL_VERBS = ("train", "release", "monitor", "reproduce")
+MODEL_VERBS = ("train", "release", "monitor", "reproduce", "score")
 DAG_IDS = {
     "tables.maintain",
     "perennial.clean",
@@ -124,9 +124,9 @@ def test_what_writes_in_order_runs_one_at_a_time(bag: DagBag) -> None:
             assert bag.dags[dag_id].max_active_runs == 1
 
 
-def test_ingest_and_monitoring_have_a_data_interval_to_backfill(bag: DagBag) -> None:
+def test_ingest_monitoring_and_scoring_have_a_data_interval_to_backfill(bag: DagBag) -> None:
     for dag_id in DAG_IDS:
-        if dag_id.endswith((".ingest", ".monitor")):
+        if dag_id.endswith((".ingest", ".monitor", ".score")):
             assert isinstance(bag.dags[dag_id].timetable, SpanTimetable)
 
 
@@ -292,6 +292,22 @@ def test_a_search_may_have_a_schedule_and_a_gpu(tmp_path: Path, monkeypatch: pyt
     assert dag.get_task("round_0.trial").pool == "gpu"
 
 
+def test_scoring_has_the_partitions_intervals_and_is_never_due_unless_the_yaml_has_a_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tiny.make_project(tmp_path, monkeypatch)
+    project.edit("datasets/trips.yaml", "start: 2024-01-01, end: 2024-12-31", "start: 2024-01-01")
+    by_hand = _scheduled(_parse(project.specs, monkeypatch).dags["late.score"])
+    assert by_hand.timetable.summary == "0 0 * * *"
+    assert by_hand.next_dagrun_info(last_automated_run_info=None) is None
+    project.add("models/late.yaml", 'scoring: {schedule: "30 5 * * 1"}\ncompute: {score: {memory: 8Gi}}\n')
+    dag = _parse(project.specs, monkeypatch).dags["late.score"]
+    assert _scheduled(dag).timetable.summary == "30 5 * * 1"
+    assert _scheduled(dag).next_dagrun_info(last_automated_run_info=None) is not None
+    assert dag.get_task("score").compute.memory == 8 << 30
+    assert [outlet.uri for outlet in dag.get_task("score").outlets] == ["perennial://model/late/scores"]
+
+
 def test_a_second_model_is_a_second_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = tiny.make_project(tmp_path, monkeypatch)
     (project.specs / "models/early.yaml").write_text(tiny.LATE)
@@ -320,7 +336,7 @@ def test_dag_files_hold_no_thresholds_or_secrets() -> None:
         assert numbers <= {1, 2, 4, 10}
 
 
-SPANS = ["flights.ingest", "weather.ingest", "flight_delay.monitor"]
+SPANS = ["flights.ingest", "weather.ingest", "flight_delay.monitor", "flight_delay.score"]
 
 
 @pytest.mark.parametrize("dag_id", SPANS)

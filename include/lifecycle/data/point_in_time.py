@@ -65,7 +65,7 @@ def read_rows(
     falls to it; every row is in one share.
     """
     rows = datasets[model.rows]
-    with _connected(pins, store) as db:
+    with connected_to(pins, store) as db:
         shared = [f"_shared{place}" for place in range(len(grouped_by))]
         more = [
             f'{_table(model, item[0])}."{item[1]}" AS {name}'
@@ -100,10 +100,10 @@ def write_rows(
 
     What the profile's memory does not hold lies beside the file meanwhile.
     """
-    with _connected(pins, store) as db:
+    with connected_to(pins, store) as db:
         for name, version in pins.items():
             table = published_table(name, store).dataset(version)
-            db.register(name, _sparingly(table, _used(model, datasets[name])))
+            db.register(name, sparingly(table, used_columns(model, datasets[name])))
         db.execute(f"SET temp_directory = {text(str(file.with_name('spill')))}")
         ((count,),) = db.execute(
             f"COPY (FROM ({_known(model, datasets, as_of, since)}) ORDER BY {EVENT_TIME}, {KEY}) "
@@ -112,11 +112,12 @@ def write_rows(
     return int(count)
 
 
-def _sparingly(table: ds.Dataset, columns: Collection[str]) -> ds.Scanner:
-    """Some columns of a table, read piece by piece: Arrow's reading ahead takes gigabytes else, which
-    DuckDB's limit does not count."""
+def sparingly(table: ds.Dataset, columns: Collection[str], where: ds.Expression | None = None) -> ds.Scanner:
+    """Some columns, and rows, of a table, read piece by piece: Arrow's reading ahead takes gigabytes else,
+    which DuckDB's limit does not count."""
     return table.scanner(
         [name for name in table.schema.names if name in columns],
+        where,
         batch_size=_PIECE,
         batch_readahead=1,
         fragment_readahead=1,
@@ -125,7 +126,7 @@ def _sparingly(table: ds.Dataset, columns: Collection[str]) -> ds.Scanner:
     )
 
 
-def _used(model: ModelSpec, dataset: DatasetSpec) -> set[str]:
+def used_columns(model: ModelSpec, dataset: DatasetSpec) -> set[str]:
     """The columns of a dataset that a model may read."""
     joined_by = (column for join in model.joins for column in join.by)
     return {dataset.key[0], dataset.event_time, model.label.column, *model.inputs, *joined_by}
@@ -142,7 +143,7 @@ def read_labels(
 ) -> pd.DataFrame:
     """`_key`, `_event_time` and `_label` of rows whose label became known in a span of time."""
     mature = label_known_after(model, rows)
-    with _connected({model.rows: version}, store) as db:
+    with connected_to({model.rows: version}, store) as db:
         found: pd.DataFrame = db.sql(
             f'SELECT * FROM (SELECT {_identity(model, rows)} FROM "{model.rows}" r '
             f'WHERE epoch_us(r."{rows.event_time}") > {_us(matured_after - mature)} '
@@ -157,7 +158,7 @@ def count_labels(model: ModelSpec, rows: DatasetSpec, version: int, store: Store
     where = f'epoch_us(r."{rows.event_time}") <= {_us(until)}'
     if model.training.history is not None:
         where += f' AND epoch_us(r."{rows.event_time}") >= {_us(as_of - model.training.history)}'
-    with _connected({model.rows: version}, store) as db:
+    with connected_to({model.rows: version}, store) as db:
         (count,) = db.execute(
             f'SELECT count(r."{model.label.column}") FROM "{model.rows}" r WHERE {where}'
         ).fetchall()[0]
@@ -165,7 +166,7 @@ def count_labels(model: ModelSpec, rows: DatasetSpec, version: int, store: Store
 
 
 @contextmanager
-def _connected(pins: Mapping[str, int], store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+def connected_to(pins: Mapping[str, int], store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB with pinned tables under their names.
 
     Raises Rejected when a column is not published, or a pinned version is not whole any more.
@@ -206,14 +207,17 @@ def _table(model: ModelSpec, dataset: str) -> str:
     return "r" if dataset == model.rows else f"j{joined.index(dataset)}"
 
 
-def _select(model: ModelSpec, datasets: Mapping[str, DatasetSpec], *more: str) -> str:
+def select_rows(
+    model: ModelSpec, datasets: Mapping[str, DatasetSpec], *more: str, source: str | None = None
+) -> str:
+    """SQL of all rows, each joined as of its event time; `source` has them in the place of their table."""
     rows = datasets[model.rows]
     joins = [
         _asof_join(f"j{index}", join, datasets[join.dataset], rows) for index, join in enumerate(model.joins)
     ]
     return (
         f"SELECT {_identity(model, rows)}, {', '.join([*_inputs(model, datasets), *more])} "
-        f'FROM "{model.rows}" r {" ".join(joins)}'
+        f'FROM "{source or model.rows}" r {" ".join(joins)}'
     )
 
 
@@ -230,7 +234,7 @@ def _known(
     where = f"{event_time} <= {_us(as_of - label_known_after(model, rows))}"
     if since is not None:
         where += f" AND {event_time} >= {_us(since)}"
-    return f"SELECT * FROM ({_select(model, datasets, *more)} WHERE {where}) WHERE {LABEL} IS NOT NULL"
+    return f"SELECT * FROM ({select_rows(model, datasets, *more)} WHERE {where}) WHERE {LABEL} IS NOT NULL"
 
 
 def _inputs(model: ModelSpec, datasets: Mapping[str, DatasetSpec]) -> list[str]:

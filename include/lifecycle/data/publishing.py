@@ -25,6 +25,11 @@ def quarantine_table(dataset: str, store: Store) -> Table:
     return Table(store, dataset, restricted=True)
 
 
+def scores_table(model: str, store: Store) -> Table:
+    """The Delta table of a model's scores, partitioned as the model's rows are."""
+    return Table(store, f"scores__{model}")
+
+
 def content_label(spec: DatasetSpec, content: str) -> str:
     """What tells a partition's content apart: the hash of its rows, and of the policy on its privacy."""
     policy = policy_hash(spec)

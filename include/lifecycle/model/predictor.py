@@ -47,7 +47,7 @@ class BadInput(ValueError):
 class Predictor:
     """One version of a model, ready to answer."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, threads: int = 1) -> None:
         folder = Path(folder)
         layout = json.loads((folder / "predictor.json").read_text(encoding="utf-8"))
         self.inputs: dict[str, str] = layout["inputs"]
@@ -57,7 +57,7 @@ class Predictor:
         self._codes = codes_of(layout["features"])
         estimator = folder / "estimator.skops"
         self.library = "sklearn" if estimator.is_file() else "xgboost"
-        self._classify = load_estimator(estimator) if estimator.is_file() else _load_trees(folder)
+        self._classify = load_estimator(estimator) if estimator.is_file() else _load_trees(folder, threads)
 
     def predict(self, rows: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.float64]:
         """Probabilities of the positive class, one per row; raises BadInput naming the field."""
@@ -69,10 +69,10 @@ class Predictor:
         return np.asarray(self._classify(matrix), dtype=np.float64)
 
 
-def _load_trees(folder: Path) -> Classifier:
+def _load_trees(folder: Path, threads: int) -> Classifier:
     import xgboost
 
-    booster = xgboost.Booster({"nthread": 1}, model_file=str(folder / "booster.ubj"))
+    booster = xgboost.Booster({"nthread": threads}, model_file=str(folder / "booster.ubj"))
     answer: Classifier = booster.inplace_predict
     return answer
 

@@ -182,6 +182,14 @@ class Governor(Value):
     """Drift retrains no more after this many trainings in a row that brought no new champion."""
 
 
+class Scoring(Value):
+    """When the model's rows are scored as a table."""
+
+    schedule: Cron | None = None
+    """Each time the partitions that have ended since the time before; by hand, or by a backfill, alone when
+    empty."""
+
+
 class ModelSpec(Value):
     """What is learned from datasets, served and kept fresh."""
 
@@ -205,8 +213,10 @@ class ModelSpec(Value):
     """How a version comes to users; no part of what is computed."""
     monitoring: Monitoring = Monitoring()
     governor: Governor = Governor()
+    scoring: Scoring = Field(default=Scoring(), exclude=True)
+    """How tables are scored; no part of what is learned."""
     compute: Annotated[
-        dict[Literal["train", "trial", "evaluate", "register", "measure"], Compute], SharedTraining
+        dict[Literal["train", "trial", "evaluate", "register", "measure", "score"], Compute], SharedTraining
     ] = Field(default={}, exclude=True)
     """What each step needs of a machine; no part of what is computed."""
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from include.lifecycle.data.privacy.erased import folder_of, remember
 from include.lifecycle.data.privacy.pseudonyms import Keys, keys_of
 from include.lifecycle.data.privacy.traces import Person
-from include.lifecycle.data.publishing import published_table, quarantine_table
+from include.lifecycle.data.publishing import published_table, quarantine_table, scores_table
 from include.lifecycle.errors import Rejected, Transient
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.decisions import Actor
@@ -142,8 +142,9 @@ def _find(person: Person, spec: DatasetSpec, catalog: Catalog, store: Store) -> 
     tables = _tables(spec.name, store)
     holding = {table.name: files_with(person, table, store) for table in tables}
     person = replace(person, keys=person.keys | _keys(person, spec, tables, holding, store))
-    for log in (prediction_log(name, store) for name in _models(spec, catalog, store)):
-        holding[log.name] = files_with(person, log, store)
+    for name in _models(spec, catalog, store):
+        for made in (prediction_log(name, store), scores_table(name, store)):
+            holding[made.name] = files_with(person, made, store)
     doomed = outputs_with(person, spec.name, store)
     return person, ErasurePlan(
         holding=holding, objects=doomed.objects, receipts=doomed.receipts, amended=doomed.amended

@@ -110,8 +110,8 @@ def specs_of(trained: Receipt) -> tuple[ModelSpec, dict[str, DatasetSpec]]:
     return ModelSpec.model_validate(spec["model"]), datasets
 
 
-def load_package(trained: Receipt, work: Work) -> Predictor:
+def load_package(trained: Receipt, work: Work, threads: int = 1) -> Predictor:
     """A training's package, fetched and verified."""
     folder = work.folder / trained.run_key[:12]
     folder.mkdir(exist_ok=True)
-    return Predictor(fetch_package(trained, work.store, folder))
+    return Predictor(fetch_package(trained, work.store, folder), threads)

@@ -1,4 +1,4 @@
-"""Maintains every table of a project: published rows, quarantine, prediction logs."""
+"""Maintains every table of a project: published rows, quarantine, prediction logs, scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from include.lifecycle.data.maintenance import RETENTION, Upkeep, maintain, maintain_quarantine
-from include.lifecycle.data.publishing import published_table, quarantine_table
+from include.lifecycle.data.publishing import published_table, quarantine_table, scores_table
 from include.lifecycle.errors import LifecycleError, Rejected, Transient
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.spec.catalog import Catalog
@@ -56,8 +56,9 @@ def _works(
         if (table := quarantine_table(name, store)).version() is not None:
             yield partial(_maintain_quarantine, catalog, name, table, now, store)
     for name in catalog.model_names():
-        if (table := prediction_log(name, store)).version() is not None:
-            yield partial(maintain, table, (), retention)
+        for table in (prediction_log(name, store), scores_table(name, store)):
+            if table.version() is not None:
+                yield partial(maintain, table, (), retention)
 
 
 def _maintain_quarantine(catalog: Catalog, dataset: str, table: Table, now: datetime, store: Store) -> Upkeep:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from include.lifecycle.data.pinned import lost_data
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.release.fold import fold
+from include.lifecycle.release.named import training_of
 from include.lifecycle.spec.profile import on_threads, open_profile
 from include.lifecycle.spec.value import Value
 from include.lifecycle.steps import train
@@ -24,7 +24,6 @@ from include.lifecycle.steps.provenance import (
 )
 from include.lifecycle.steps.running import Work
 from include.lifecycle.steps.together import workers_of
-from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Output, Store
 from include.lifecycle.store.receipts import Call, Receipt, read_receipt
 
@@ -89,7 +88,7 @@ def plan(model: str, version: str | None, store: Store, *, occasion: str, thread
     """
     if threads is not None and threads < 1:
         raise Rejected(f"threads: found {threads}; write 1 or more")
-    version, run_key = _version_of(model, version, Ledger(store, model).entries())
+    version, run_key = training_of(model, version, store, to="reproduce")
     trained = read_receipt(run_key, store)
     then = read_provenance(trained, store)
     return Call(
@@ -180,18 +179,6 @@ def _train_again(work: Work, trained: Receipt) -> _Again:
             raise
         raise Rejected(f"{changed}; it cannot train from that call: {error}") from error
     return again
-
-
-def _version_of(model: str, version: str | None, entries: list[Entry]) -> tuple[str, str]:
-    """A version, and the run key of its training."""
-    if version is None:
-        if (champion := fold(entries).champion) is None:
-            raise Rejected(f"{model} has no champion: say which version to reproduce")
-        return champion.version, champion.run_key
-    known = {entry.data["version"]: entry.data["run_key"] for entry in entries if entry.event == "proposed"}
-    if version not in known:
-        raise Rejected(f"{model} has no version {version}; it has: {', '.join(known) or 'none'}")
-    return version, known[version]
 
 
 def _named(trained: Receipt, call: Call) -> str:

@@ -39,6 +39,7 @@ STEPS = (
     "evaluate",
     "register",
     "measure",
+    "score",
     "reproduce",
 )
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 from deltalake import Field, Schema
 from deltalake.schema import PrimitiveType
 
+from include.lifecycle.errors import Rejected
+
 WIDER = {
     ("integer", "number"),
     ("integer", "string"),
@@ -42,6 +44,21 @@ def changed_types(table: Schema, rows: pa.Schema) -> list[Change]:
     have = _types(table)
     wanted = _types(Schema.from_arrow(rows))
     return [Change(name, have[name], kind) for name, kind in wanted.items() if have.get(name, kind) != kind]
+
+
+def require_fitting(name: str, table: Schema, rows: pa.Schema, *, widen: bool) -> None:
+    """Raise Rejected when a column's type differs from the table's, unless it is wider and may `widen`."""
+    cure = f"restore the type in {name}.yaml"
+    for change in changed_types(table, rows):
+        if not change.widens:
+            raise Rejected(
+                f"table {name}: {change}: {cure}, or give the dataset a new name and ingest it again"
+            )
+        if not widen:
+            raise Rejected(
+                f"table {name}: {change}: {cure}, or write schema_changes: {{widened: rewrite}} "
+                "there to rewrite the table with the wider type"
+            )
 
 
 def new_columns(table: Schema, rows: pa.Schema) -> list[Field]:

@@ -15,8 +15,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from include.lifecycle.errors import Transient
 from include.lifecycle.store.data_files import DataFile, adding, data_files, labels_of, removing
-from include.lifecycle.store.lake import PARTITION, Table, partition_writer
+from include.lifecycle.store.lake import PARTITION, Table
 from include.lifecycle.store.objects import Store
+from include.lifecycle.store.publications import partition_writer
 from include.lifecycle.store.scratch import scratch_folder
 
 _ATTEMPTS = 20

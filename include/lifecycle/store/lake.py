@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import EllipsisType
 
@@ -17,9 +19,10 @@ from deltalake.transaction import AddAction
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.store.columns import changed_types, new_columns
+from include.lifecycle.store.columns import changed_types, new_columns, require_fitting
 from include.lifecycle.store.data_files import adding, data_files, labels_of, removing
 from include.lifecycle.store.objects import Store, store_trouble
+from include.lifecycle.store.publications import next_after, number_of
 from include.lifecycle.store.rewriting import rewrite
 
 PARTITION = "_partition"
@@ -34,6 +37,15 @@ _PROPERTIES = {
 # Whoever opens a table reads the log since the newest checkpoint: 25 commits cost half of Delta's 100.
 _PUBLISHED = {**_PROPERTIES, "delta.checkpointInterval": "25"}
 _ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A file that comes in a partition's place, and the publication that it replaces; see `Table.publish`."""
+
+    content: str
+    file: Path
+    over: str | EllipsisType | None = ...
 
 
 class Table:
@@ -66,9 +78,20 @@ class Table:
 
     def publication(self, partition: str) -> str | None:
         """Which publication of a partition is the newest: counted from "1"; None before the first."""
+        return self.publications([partition]).get(partition)
+
+    def publications(self, partitions: Iterable[str]) -> dict[str, str]:
+        """The same of several, those that were never published left out."""
         table = self._open()
-        number = table.transaction_version(partition_writer(partition)) if table else None
-        return None if number is None else str(number)
+        numbers = {name: number_of(table, name) for name in partitions} if table else {}
+        return {name: str(number) for name, number in numbers.items() if number}
+
+    def rows(self, version: int | None = None) -> Counter[str]:
+        """How many rows each partition has at a version (default: the newest), as the log says."""
+        table, found = self._open(version), Counter[str]()
+        for file in data_files(table) if table else ():
+            found[str(labels_of(file)[PARTITION])] += file["num_records"]
+        return found
 
     def publish(
         self,
@@ -88,17 +111,24 @@ class Table:
         Transient when another run published the partition meanwhile, Rejected when a type changed in any
         other way.
         """
+        return self.publish_together({partition: Replacement(content, file, over)}, run_key, widen=widen)
+
+    def publish_together(
+        self, replacements: Mapping[str, Replacement], run_key: str, *, widen: bool = False
+    ) -> tuple[int, bool]:
+        """`publish` for several partitions, by name, whose files have the same columns: a reader sees all
+        of them replaced, or none. What has its content already is left as it is."""
         table = self._open()
-        if table is not None and _labels(table).get(partition) == content:
+        there = {} if table is None else _labels(table)
+        new = {name: item for name, item in replacements.items() if there.get(name) != item.content}
+        if table is not None and not new:
             return table.version(), False
-        with pq.ParquetFile(file) as parquet:
-            schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+        schema = pq.read_schema(next(iter(new.values())).file)
         if table is None:
             table = self._create(_with_partition_columns(schema), _PARTITIONED_BY, _PUBLISHED)
-        self._check_types(table, schema, widen=widen)
-        newest = table.transaction_version(partition_writer(partition)) or 0
-        replaced = newest if isinstance(over, EllipsisType) else int(over or 0)
-        add = self._copy_in(file, partition, content, rows)
+        require_fitting(self.name, table.schema(), schema, widen=widen)
+        replaced = {name: number_of(table, name, item.over) for name, item in new.items()}
+        adds = [self._copy_in(item, name) for name, item in new.items()]
         again = Retrying(
             retry=retry_if_exception_type(CommitFailedError),
             stop=stop_after_attempt(_ATTEMPTS),
@@ -110,7 +140,7 @@ class Table:
                 with attempt:
                     if attempt.retry_state.attempt_number > 1:
                         table = DeltaTable(self.uri, storage_options=self._options)
-                    return self._commit(table, add, schema, replaced, run_key, widen=widen)
+                    return self._commit(table, adds, schema, replaced, run_key, widen=widen)
         raise AssertionError("tenacity raises the last error itself")
 
     def append_once(self, rows: pa.Table, writer: str, number: int) -> None:
@@ -176,19 +206,6 @@ class Table:
                 storage_options=self._options,
             )
 
-    def _check_types(self, table: DeltaTable, rows: pa.Schema, *, widen: bool) -> None:
-        cure = f"restore the type in {self.name}.yaml"
-        for change in changed_types(table.schema(), rows):
-            if not change.widens:
-                raise Rejected(
-                    f"table {self.name}: {change}: {cure}, or give the dataset a new name and ingest it again"
-                )
-            if not widen:
-                raise Rejected(
-                    f"table {self.name}: {change}: {cure}, or write schema_changes: {{widened: rewrite}} "
-                    "there to rewrite the table with the wider type"
-                )
-
     def _fit(self, table: DeltaTable, rows: pa.Schema, run_key: str) -> None:
         """Give the table the wider types and the columns of rows that are about to be published."""
         if changed_types(table.schema(), rows):
@@ -197,38 +214,45 @@ class Table:
         if new := new_columns(table.schema(), rows):
             table.alter.add_columns(new, commit_properties=_carrying(run_key))
 
-    def _copy_in(self, file: Path, partition: str, content: str, rows: int) -> AddAction:
+    def _copy_in(self, new: Replacement, partition: str) -> AddAction:
         """Put a file into the table's folder under a name never used before: no reader sees it yet."""
         path = f"{PARTITION}={partition}/{uuid.uuid4().hex}.parquet"
-        self._store.copy_in(file, f"{self.path}/{path}", f"table {self.name}")
-        labels = {PARTITION: partition, CONTENT: content}
-        return adding(path, file.stat().st_size, labels, rows)
+        self._store.copy_in(new.file, f"{self.path}/{path}", f"table {self.name}")
+        labels = {PARTITION: partition, CONTENT: new.content}
+        return adding(path, new.file.stat().st_size, labels, pq.read_metadata(new.file).num_rows)
 
     def _commit(
         self,
         table: DeltaTable,
-        add: AddAction,
+        adds: list[AddAction],
         rows: pa.Schema,
-        replaced: int,
+        replaced: Mapping[str, int],
         run_key: str,
         *,
         widen: bool,
     ) -> tuple[int, bool]:
-        """Put a file in the place of its partition's; other partitions' commits are no hindrance."""
-        partition, content = (str(add.partition_values[name]) for name in _PARTITIONED_BY)
-        if _labels(table).get(partition) == content:
+        """Put files in the place of their partitions'; other partitions' commits are no hindrance."""
+        labels = _labels(table)
+        new = {str(add.partition_values[PARTITION]): add for add in adds}
+        new = {name: add for name, add in new.items() if labels.get(name) != add.partition_values[CONTENT]}
+        if not new:
             return table.version(), False
-        if (table.transaction_version(partition_writer(partition)) or 0) != replaced:
-            raise Transient(f"table {self.name}: another run published {partition} first; run again")
-        self._check_types(table, rows, widen=widen)
+        for name in new:
+            if number_of(table, name) != replaced[name]:
+                raise Transient(f"table {self.name}: another run published {name} first; run again")
+        require_fitting(self.name, table.schema(), rows, widen=widen)
         self._fit(table, rows, run_key)
+        # Of two writers of one new partition neither removes a file: this tells them apart.
+        marks = [next_after(name, replaced[name]) for name in new]
         table.create_write_transaction(
-            [add, *(removing(file) for file in data_files(table) if labels_of(file)[PARTITION] == partition)],
+            [
+                *new.values(),
+                *(removing(file) for file in data_files(table) if labels_of(file)[PARTITION] in new),
+            ],
             mode="append",
             schema=table.schema(),
             partition_by=_PARTITIONED_BY,
-            # Of two writers of one new partition neither removes a file: this tells them apart.
-            commit_properties=_carrying(run_key, Transaction(partition_writer(partition), replaced + 1)),
+            commit_properties=_carrying(run_key, *marks),
         )
         table.update_incremental()
         return table.version(), True
@@ -257,11 +281,6 @@ def _carrying(run_key: str, *marks: Transaction, retries: int | None = None) -> 
     return CommitProperties(
         custom_metadata={"run_key": run_key}, app_transactions=list(marks), max_commit_retries=retries
     )
-
-
-def partition_writer(partition: str) -> str:
-    """Under what name Delta counts the publications of a partition."""
-    return f"partition {partition}"
 
 
 def _labels(table: DeltaTable) -> dict[str, str]:

@@ -21,10 +21,10 @@ _MODULES = (
     "mlflow",
     *(("great_expectations", "evidently.presets") if _LOCAL else ("mlops.operators.pod",)),
     *(f"include.lifecycle.steps.{step}" for step in ("publish", "validate", "extract", "train")),
-    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure", "trial")),
+    *(f"include.lifecycle.steps.{step}" for step in ("evaluate", "register", "measure", "trial", "score")),
     *(
         f"mlops.operators.{verb}"
-        for verb in ("ingest", "requeue", "tables", "train", "release", "monitor", "search")
+        for verb in ("ingest", "requeue", "tables", "train", "release", "monitor", "search", "score")
     ),
     "mlops.documentation",
 )

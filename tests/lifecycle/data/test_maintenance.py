@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from include.lifecycle.data.maintenance import maintain
 from include.lifecycle.errors import Transient
-from include.lifecycle.store.lake import PARTITION, Table
+from include.lifecycle.store.lake import PARTITION, Replacement, Table
 from include.lifecycle.store.objects import Store
 from tests.lifecycle.ageing import age
 
@@ -72,7 +72,7 @@ def test_a_file_that_waits_for_its_commit_is_left_alone(store: Store, tmp_path: 
     for content in ("one", "two"):
         table.publish("a", content, file, "run")
     age(table, store, timedelta(days=40))
-    table._copy_in(file, "b", "waiting", 1)
+    table._copy_in(Replacement("waiting", file), "b")
     waiting = _files(store, table)
     report = maintain(table)
     assert report.deleted_files == 1

@@ -10,11 +10,12 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from include.lifecycle.data.maintenance import maintain
 from include.lifecycle.data.privacy.pseudonyms import keys_of
-from include.lifecycle.data.publishing import published_table, quarantine_table
+from include.lifecycle.data.publishing import published_table, quarantine_table, scores_table
 from include.lifecycle.errors import LifecycleError, Rejected
 from include.lifecycle.model.packaging import fetch_package, package_of
 from include.lifecycle.model.registry import Registry
@@ -59,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
             tiny.put(project, "sky", f"{tiny.midnight(day):%Y-%m-%d}", tiny.sky(day))
             people.ingest(project, rows, f"{tiny.midnight(day):%Y-%m-%d}")
         after = tiny.train_as_of(project, tiny.midnight(LAST_DAY + 1))
-        _log_predictions(project.store)
+        _log_predictions(project.store, root)
     return root, before.run_key, after.run_key
 
 
@@ -79,8 +80,8 @@ class Marks:
         return "7"
 
 
-def _log_predictions(store: Store) -> None:
-    """Every trip of two days was predicted once."""
+def _log_predictions(store: Store, scratch: Path) -> None:
+    """Every trip of two days was predicted once, and scored in a table."""
     for number, day in enumerate((ADA_RIDES_FROM - 1, LAST_DAY), start=1):
         rows = people.rides(day)
         table = pa.table(
@@ -95,6 +96,10 @@ def _log_predictions(store: Store) -> None:
             }
         )
         prediction_log(tiny.MODEL, store).append_once(table, "server", number)
+        pq.write_table(table.select(["key", "event_time", "score", "version"]), scratch / "scores.parquet")
+        scores_table(tiny.MODEL, store).publish(
+            f"{tiny.midnight(day):%Y-%m-%d}", "label", scratch / "scores.parquet", "run"
+        )
 
 
 def _erase(world: World, registry: Any = None, subject: str = ADA) -> ErasureReport:
@@ -141,10 +146,11 @@ def test_everybody_elses_rows_are_still_there(riders: World) -> None:
         published_table("trips", store),
         quarantine_table("trips", store),
         prediction_log(tiny.MODEL, store),
+        scores_table(tiny.MODEL, store),
     ]
     before = [_table(table) for table in tables]
     report = _erase(riders)
-    columns = ["trip_id", "row", "key"]
+    columns = ["trip_id", "row", "key", "key"]
     for table, rows, column in zip(tables, before, columns, strict=True):
         theirs = rows[~rows[column].str.contains("|".join(_her_trips()))]
         pd.testing.assert_frame_equal(
@@ -152,7 +158,7 @@ def test_everybody_elses_rows_are_still_there(riders: World) -> None:
             theirs.sort_values(column, ignore_index=True),
         )
         assert report.rows[table.name] == len(rows) - len(theirs) > 0
-    assert sum(report.rows.values()) == 12 + 3
+    assert sum(report.rows.values()) == 12 + 3 + 3
     assert published_table("trips", store).partitions().keys() == {
         f"{tiny.midnight(day):%Y-%m-%d}" for day in range(1, LAST_DAY + 1)
     }
@@ -321,7 +327,7 @@ def test_a_subject_in_clear_text_is_erased_too(project: Project) -> None:
     world = World(project, "", "")
     assert len(_holding(world, "71002")) >= 4
     report = _erase(world, subject="71002")
-    assert report.rows == {"trips": 9, "quarantine/trips": 1, "predictions__late": 0}
+    assert report.rows == {"trips": 9, "quarantine/trips": 1, "predictions__late": 0, "scores__late": 0}
     assert _holding(world, "71002") == []
     assert set(_table(published_table("trips", project.store))["rider"]) == {71_001}
 
@@ -332,7 +338,7 @@ def test_a_row_that_says_the_same_word_elsewhere_stays(project: Project) -> None
     rows.loc[8, "distance"] = 5000.0
     people.ingest(project, rows, "2024-01-01")
     report = _erase(World(project, "", ""), subject="71002")
-    assert report.rows == {"trips": 10, "quarantine/trips": 0, "predictions__late": 0}
+    assert report.rows == {"trips": 10, "quarantine/trips": 0, "predictions__late": 0, "scores__late": 0}
     assert "71002" in set(_table(published_table("trips", project.store))["trip_id"])
 
 

@@ -100,7 +100,12 @@ def test_a_number_is_one_person_however_it_is_written(project: Project, subject:
     rows.loc[[3, 5], "rider"] = "0071002"
     rows.loc[[5, 7], "distance"] = 5000.0
     people.ingest(project, rows, "2024-01-01")
-    assert _erase(project.store, subject).rows == {"trips": 8, "quarantine/trips": 2, "predictions__late": 0}
+    assert _erase(project.store, subject).rows == {
+        "trips": 8,
+        "quarantine/trips": 2,
+        "predictions__late": 0,
+        "scores__late": 0,
+    }
     assert _holding(project.store, "71002") == []
     extracted, _, _ = people.ingest_delivered(project, "2024-01-01")
     assert extracted.counts["suppressed"] == 10

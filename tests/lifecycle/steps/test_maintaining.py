@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from include.lifecycle.data.publishing import published_table, quarantine, quarantine_table
+from include.lifecycle.data.publishing import published_table, quarantine, quarantine_table, scores_table
 from include.lifecycle.errors import Rejected
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.steps import validate
 from include.lifecycle.steps.maintaining import maintain_tables
 from include.lifecycle.steps.running import run_step
-from include.lifecycle.store.lake import PARTITION, Table
+from include.lifecycle.store.lake import PARTITION, Replacement, Table
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt, all_receipts, receipt_path
 from tests.lifecycle import tiny
@@ -138,7 +139,8 @@ def test_rows_leave_quarantine_after_their_time_files_and_all(anywhere: Project)
     _hold_back(anywhere, "2024-01-03", NOW, bad=3)
     first = table.version()
     assert first is not None
-    table._copy_in(anywhere.root / "bad.parquet", "2024-01-04", "about to be committed", 3)
+    waiting = Replacement("about to be committed", anywhere.root / "bad.parquet")
+    table._copy_in(waiting, "2024-01-04")
 
     (report,) = maintain_tables(anywhere.catalog, anywhere.store, {}, NOW)
     assert (report.table, report.expired_rows, report.deleted_files) == ("quarantine/trips", 2, 2)
@@ -149,6 +151,15 @@ def test_rows_leave_quarantine_after_their_time_files_and_all(anywhere: Project)
     assert not _readable(table, first)
     assert len(table.files()) == 3
     assert maintain_tables(anywhere.catalog, anywhere.store, {}, NOW)[0].expired_rows == 0
+
+
+def test_scores_that_were_replaced_go_in_their_time(anywhere: Project) -> None:
+    table, file = scores_table(tiny.MODEL, anywhere.store), anywhere.root / "scores.parquet"
+    for day, score in (("2024-01-01", 0.1), ("2024-01-01", 0.2), ("2024-01-02", 0.3)):
+        pq.write_table(pa.table({"key": ["a"], "score": [score]}), file)
+        table.publish(day, str(score), file, "run")
+    (report,) = maintain_tables(anywhere.catalog, anywhere.store, {}, NOW, timedelta(0))
+    assert (report.table, report.files_after, report.deleted_files) == ("scores__late", 2, 1)
 
 
 def test_a_prediction_log_of_many_small_files_becomes_one_a_day(anywhere: Project) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.store.lake import CONTENT, PARTITION, Table
+from include.lifecycle.store.lake import CONTENT, PARTITION, Replacement, Table
 from include.lifecycle.store.objects import Store
 
 Publish = Callable[..., tuple[int, bool]]
@@ -168,13 +168,35 @@ def test_whoever_was_overtaken_is_told_so(store: Store, publish: Publish, tmp_pa
     table = Table(store, "t")
     publish(table, "2024-01-01", 1)
     rows = pa.table({"number": [2]})
-    add = table._copy_in(_file(tmp_path, rows), "2024-01-01", "slow", 1)
+    add = table._copy_in(Replacement("slow", _file(tmp_path, rows)), "2024-01-01")
     publish(table, "2024-01-01", 3)
     opened = table._open()
     assert opened is not None
     with pytest.raises(Transient, match="another run published 2024-01-01 first"):
-        table._commit(opened, add, rows.schema, 1, "slow", widen=False)
+        table._commit(opened, [add], rows.schema, {"2024-01-01": 1}, "slow", widen=False)
     assert _numbers(table) == {"2024-01-01": [3]}
+
+
+def test_partitions_that_are_published_together_are_replaced_in_one_commit_or_not_at_all(
+    store: Store, publish: Publish, tmp_path: Path
+) -> None:
+    def replacement(number: int, over: str | None) -> Replacement:
+        rows = pa.table({"number": [number, number]})
+        return Replacement(f"sha-of-{(number,)}", _file(tmp_path, rows), over)
+
+    table = Table(store, "t")
+    for day, number in {"a": 1, "b": 2, "c": 3}.items():
+        publish(table, day, number)
+    together = {"a": replacement(1, None), "b": replacement(7, "1"), "d": replacement(8, None)}
+    before = table.version() or 0
+    assert table.publish_together(together, "run") == (before + 1, True)
+    assert _numbers(table) == {"a": [1], "b": [7, 7], "c": [3], "d": [8, 8]}, "a has its content already"
+    assert table.rows() == {"a": 1, "b": 2, "c": 1, "d": 2}
+    assert table.publish_together(together, "run") == (before + 1, False)
+    assert table.publications("abcdx") == {"a": "1", "b": "2", "c": "1", "d": "1"}
+    with pytest.raises(Transient, match="another run published b first"):
+        table.publish_together({"c": replacement(9, "1"), "b": replacement(9, "1")}, "late")
+    assert (table.version(), _numbers(table)["c"]) == (before + 1, [3])
 
 
 def test_publications_of_a_partition_are_counted(store: Store, publish: Publish) -> None:
