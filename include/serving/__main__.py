@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -43,18 +44,18 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
-        serve(arguments.host, arguments.port, home_folder())
+        serve(arguments.host, arguments.port, home_folder(), arguments.fd)
     except (PortTaken, HomeInUse, LifecycleError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def serve(host: str, port: int, home: Path) -> None:
+def serve(host: str, port: int, home: Path, fd: int | None = None) -> None:
     """Serve until a signal; raises PortTaken, HomeInUse or LifecycleError when it cannot start."""
     keys, rate = keys_of(host), rate_of()
     with ExitStack() as stack:
-        listener = stack.enter_context(_listener(host, port))
+        listener = stack.enter_context(_listener(host, port) if fd is None else _inherited(fd))
         folder = stack.enter_context(owned(home / "prediction-log"))
         store, metrics = open_store(), Metrics()
         log = PredictionLog(folder, store, metrics)
@@ -82,6 +83,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m include.serving", description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    parser.add_argument(
+        "--fd", type=int, help="listen on this socket of the process that starts it; end when stdin closes"
+    )
     return parser.parse_args()
 
 
@@ -99,6 +103,19 @@ def _listener(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error}; stop what runs there, or choose another --port"
         ) from error
     return listener
+
+
+def _inherited(fd: int) -> socket.socket:
+    """The socket of the process that started this one, which ends with that, however it ends."""
+    threading.Thread(target=_end_with_stdin, name="lifeline", daemon=True).start()
+    return socket.socket(fileno=fd)
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1):
+        pass
+    # At once, whatever feature code is busy with: what was acknowledged is on disk.
+    os._exit(0)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
