@@ -23,7 +23,7 @@ class Staging(Value):
     """99 of 100 requests of one row must be answered within this, as a caller on the same machine sees it."""
     memory: Bytes | None = None
     """The server's process may take this much (peak resident set), its libraries included."""
-    requests: int = Field(default=500, ge=0)
+    requests: int = Field(default=200, ge=0)
     """At most this many of the newest logged day before the training's as-of are asked again."""
 
 

@@ -106,7 +106,7 @@ def test_a_slow_and_fat_features_file_breaks_either_budget(world: Project, train
     assert verdict(measured, ReleasePolicy()).passed
     for budget, why in (
         ({"p99_ms": 25}, "the budget is 25 ms"),
-        ({"memory": "300Mi"}, "the budget is 300 MiB"),
+        ({"memory": "500Mi"}, "the budget is 500 MiB"),
     ):
         failed = verdict(measured, ReleasePolicy.model_validate({"staging": budget}))
         assert not failed.passed
