@@ -71,6 +71,8 @@ def served_apart(model: str, release: Release, package: Path) -> Iterator[Served
 
 def _started(home: Path, store: Store, key: str) -> tuple[subprocess.Popen[bytes], str]:
     """The process and its address. It has the only copy of the socket: who asks learns when it ended."""
+    # Settings of production's servers are not for this one.
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL_")}
     told = {
         "PERENNIAL_HOME": str(home),
         "PERENNIAL_STORE": store.uri,
@@ -79,8 +81,8 @@ def _started(home: Path, store: Store, key: str) -> tuple[subprocess.Popen[bytes
     }
     with (home / "said").open("w") as said, socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen(
-            [sys.executable, "-m", "include.serving", "--fd", str(listener.fileno())],
-            env={**os.environ, **told},
+            [sys.executable, "-m", "include.serving", "--lifeline", "--fd", str(listener.fileno())],
+            env={**others, **told},
             pass_fds=[listener.fileno()],
             stdin=subprocess.PIPE,  # closes when this process goes, however it goes
             stdout=said,
