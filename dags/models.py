@@ -186,7 +186,8 @@ def release(model: ModelSpec) -> DAG:
         stage = StageOperator(
             task_id="stage",
             model=model.name,
-            doc_md="Smoke test, gates against the champion of now, verdict in the ledger.",
+            doc_md="Starts the version in a server of its own and asks it yesterday's requests, then gates "
+            "against the champion of now; verdict and measurements in the ledger.",
         )
         canary = CanaryOperator(
             task_id="canary",

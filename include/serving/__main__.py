@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -39,22 +40,24 @@ def main() -> int:
     """Return 0 after SIGTERM or Ctrl-C, 1 when the server cannot start."""
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if arguments.lifeline:
+        threading.Thread(target=_end_with_stdin, name="lifeline", daemon=True).start()
     # Before uvicorn takes the signals, and when it hands them on at its end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     try:
-        serve(arguments.host, arguments.port, home_folder())
+        serve(arguments.host, arguments.port, home_folder(), arguments.fd)
     except (PortTaken, HomeInUse, LifecycleError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def serve(host: str, port: int, home: Path) -> None:
+def serve(host: str, port: int, home: Path, fd: int | None = None) -> None:
     """Serve until a signal; raises PortTaken, HomeInUse or LifecycleError when it cannot start."""
     keys, rate = keys_of(host), rate_of()
     with ExitStack() as stack:
-        listener = stack.enter_context(_listener(host, port))
+        listener = stack.enter_context(_listener(host, port) if fd is None else socket.socket(fileno=fd))
         folder = stack.enter_context(owned(home / "prediction-log"))
         store, metrics = open_store(), Metrics()
         log = PredictionLog(folder, store, metrics)
@@ -82,6 +85,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m include.serving", description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    parser.add_argument("--fd", type=int, help="a socket that listens there already, and is used instead")
+    parser.add_argument("--lifeline", action="store_true", help="end at once when stdin closes")
     return parser.parse_args()
 
 
@@ -99,6 +104,14 @@ def _listener(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error}; stop what runs there, or choose another --port"
         ) from error
     return listener
+
+
+def _end_with_stdin() -> None:
+    """Stdin closes when the process that started this one ends, however that ends."""
+    while os.read(0, 1):
+        pass
+    # Whatever feature code is busy with; what was acknowledged is on disk.
+    os._exit(0)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

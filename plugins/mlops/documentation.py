@@ -116,6 +116,7 @@ def describe_release(model: ModelSpec) -> str:
     return f"""### Release {model.name}
 Woken by a candidate. What waits for a decision is read from the ledger, not from the event: the
 newest proposal is staged or rejected, older ones are superseded, and what was staged becomes champion.
+Staging asks it yesterday's requests in a server of its own ({_staging(model)}); the ledger says how it did.
 Trigger it by hand at any time: with nothing to decide it makes registry, release document and server
 equal to the ledger.
 """
@@ -170,6 +171,14 @@ features, and the metrics of predictions whose labels became known. Retraining n
 {governor.bad_windows} bad windows of the last {governor.of_last}, the newest included, and a cooldown
 of {format_duration(governor.cooldown)}. A window older than the newest one is recorded and never acts.
 """
+
+
+def _staging(model: ModelSpec) -> str:
+    policy = model.release.staging
+    bounds = [f"p99 within {policy.p99_ms:g} ms"] if policy.p99_ms is not None else []
+    if policy.memory is not None:
+        bounds.append(f"memory within {policy.memory.human_readable()}")
+    return ", ".join(bounds) or "no budget in the YAML"
 
 
 def _backfilling(spec: DatasetSpec) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from pydantic import Field
@@ -42,6 +42,31 @@ IN_TRAFFIC: frozenset[str] = frozenset({"shadow", "canary"})
 """Stages in which live requests reach a version."""
 
 
+class Measured(Value):
+    """What a version showed in a server of its own, apart from production, before it was staged."""
+
+    seconds: float
+    """From the start of its process until it could answer."""
+    requests: int
+    """Requests of one row that it was asked."""
+    refused: int = 0
+    """Of those, without an answer."""
+    apart: float
+    """Largest difference between its answers to requests and those to the same rows in one batch."""
+    p99_ms: float
+    memory: int
+    """Peak resident set of its process, in bytes."""
+    day: date | None = None
+    """Whose logged requests were asked again; None: its example rows were."""
+    compared_with: str | None = None
+    """The champion's version, where the log has answers of that one to the same requests."""
+    compared: int = 0
+    """Requests that both answered."""
+    change: float | None = None
+    """How far their answers are apart, in the mean and without sign."""
+    largest_change: float | None = None
+
+
 class Standing(Value):
     """Where an undecided version stands."""
 
@@ -55,6 +80,8 @@ class Standing(Value):
     slice_by: str | None = None
     consents: dict[str, str] = {}
     """Who agreed to its release: names by user id."""
+    measured: Measured | None = None
+    """What was measured before it was staged; kept while it is."""
 
 
 class Lease(Value):

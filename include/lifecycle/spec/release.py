@@ -7,10 +7,24 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from include.lifecycle.spec.quantities import Duration
+from include.lifecycle.spec.quantities import Bytes, Duration
 from include.lifecycle.spec.value import Value
 
 Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Staging(Value):
+    """What a version may take in a server of its own, before requests of users reach it.
+
+    What has no bound is measured and told all the same.
+    """
+
+    p99_ms: float | None = Field(default=None, gt=0)
+    """99 of 100 requests of one row must be answered within this, as a caller on the same machine sees it."""
+    memory: Bytes | None = None
+    """The server's process may take this much (peak resident set), its libraries included."""
+    requests: int = Field(default=200, ge=0)
+    """At most this many of the newest logged day before the training's as-of are asked again."""
 
 
 class Approval(Value):
@@ -79,6 +93,7 @@ class Tolerance(Value):
 class ReleasePolicy(Value):
     """The way of a version from its proposal to all users."""
 
+    staging: Staging = Staging()
     approval: Approval = Approval()
     shadow: Shadow | None = None
     """Without it no requests are copied."""

@@ -8,17 +8,27 @@ from include.lifecycle.release.approval import agreed, consent, why_unasked
 from include.lifecycle.release.decisions import Actor, record
 from include.lifecycle.release.fold import fold
 from include.lifecycle.release.moves import move
-from include.lifecycle.release.state import ModelState, Proposal
+from include.lifecycle.release.staging import told
+from include.lifecycle.release.state import Measured, ModelState, Proposal
 from include.lifecycle.spec.model import ModelSpec
+from include.lifecycle.spec.value import Value
 from include.lifecycle.steps.releasing import Moved, evaluation_of, moved
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 
 
+class Question(Value):
+    """What people are shown before they answer."""
+
+    evaluation: Evaluation
+    measured: Measured | None
+    """In staging; None of a version that was staged before this was kept."""
+
+
 def approve_unasked(
     model: ModelSpec, version: str, profile: str, store: Store, actor: Actor
-) -> Moved | Evaluation:
-    """Approve a staged version that needs no consent any more; else the evaluation to ask people with.
+) -> Moved | Question:
+    """Approve a staged version that needs no consent any more; else what to ask people with.
 
     A version that is further already is returned where it stands. Raises Rejected when it was decided on.
     """
@@ -30,9 +40,10 @@ def approve_unasked(
     evaluation = evaluation_of(model.name, proposal, state, store, actor)
     policy = model.release.approval
     why = why_unasked(policy, evaluation, profile) or agreed(state, version, policy.people)
+    question = Question(evaluation=evaluation, measured=state.standings[version].measured)
     if why is None:
-        return evaluation
-    return moved(version, record(ledger, move(version, "approved", why), actor)) or evaluation
+        return question
+    return moved(version, record(ledger, move(version, "approved", why), actor)) or question
 
 
 def take_answer(
@@ -49,13 +60,16 @@ def take_answer(
     return moved(version, record(ledger, move(version, "approved", why), actor))
 
 
-def table_of(evaluation: Evaluation) -> str:
-    """Candidate and champion side by side, in Markdown."""
+def table_of(question: Question) -> str:
+    """Candidate and champion side by side, and what staging measured, in Markdown."""
+    evaluation = question.evaluation
     lines = ["| | candidate | champion |", "|---|---|---|"]
     for metric, estimate in evaluation.candidate.items():
         lines.append(f"| {metric} | {_text(estimate)} | {_text(evaluation.champion.get(metric))} |")
     if evaluation.change is not None:
         lines.append(f"\nAnswers to the same rows differ by {evaluation.change:.3f} in the mean.")
+    if question.measured is not None:
+        lines.append(f"\nStaging: {told(question.measured)}.")
     return "\n".join(lines)
 
 

@@ -32,7 +32,7 @@ class Meter:
         that runs one step.
         """
         seconds = self.seconds
-        peak_gib = _peak_kib() / (1 << 20)
+        peak_gib = peak_bytes() / (1 << 30)
         pod = os.environ.get("PERENNIAL_POD_UID")
         alike = 1 if pod else workers
         usage = Usage(
@@ -46,10 +46,11 @@ class Meter:
         return Attempt(id=uuid4().hex, where="process", usage=usage)
 
 
-def _peak_kib() -> int:
-    """Not getrusage's: that one a process inherits from the one that started it."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0])
+def peak_bytes(process: int | str = "self") -> int:
+    """The largest resident set that a process had so far."""
+    # Not getrusage's: that one a process inherits from the one that started it.
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 def _cpu_seconds() -> float:

@@ -1,29 +1,25 @@
-"""Takes a proposal to all users: smoke test, comparison with the champion of now, verdicts in the ledger."""
+"""Takes a proposal to all users: staging, comparison with the champion of now, verdicts in the ledger."""
 
 from __future__ import annotations
-
-import json
-
-import numpy as np
 
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.model.gates import Verdict, judge
-from include.lifecycle.model.packaging import fetch_package
-from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.billing import bill
 from include.lifecycle.release.decisions import Actor, record
 from include.lifecycle.release.fold import fold
 from include.lifecycle.release.moves import move, newest_proposal, stale, supersede_older
-from include.lifecycle.release.state import ModelState, Proposal
+from include.lifecycle.release.staging import verdict
+from include.lifecycle.release.state import Measured, ModelState, Proposal
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.value import Value
 from include.lifecycle.steps import evaluate
+from include.lifecycle.steps.apart import Serve, served_apart
 from include.lifecycle.steps.running import run_step
+from include.lifecycle.steps.staging import measure_apart
 from include.lifecycle.store.ledger import Entry, Ledger
 from include.lifecycle.store.objects import Store
-from include.lifecycle.store.receipts import Receipt, read_receipt
-from include.lifecycle.store.scratch import scratch_folder
+from include.lifecycle.store.receipts import read_receipt
 
 
 class Moved(Value):
@@ -34,7 +30,16 @@ class Moved(Value):
     why: str
 
 
-def stage_newest(model: ModelSpec, store: Store, actor: Actor, version: str | None) -> Moved | None:
+class Judged(Value):
+    """Whether a version may be staged, and what was measured of it before."""
+
+    verdict: Verdict
+    measured: Measured | None = None
+
+
+def stage_newest(
+    model: ModelSpec, store: Store, actor: Actor, version: str | None, serve: Serve = served_apart
+) -> Moved | None:
     """Judge the newest proposal, or the one asked for, and stage or reject it; None when none waits.
 
     A version that live requests reach already comes first, and is returned where it stands. Proposals
@@ -51,8 +56,10 @@ def stage_newest(model: ModelSpec, store: Store, actor: Actor, version: str | No
             pass
     if (stage := state.standings[proposal.version].stage) != "proposed":
         return Moved(version=proposal.version, event=stage, why="a release before this one brought it there")
-    verdict = judge_proposal(model, proposal, state, store, actor)
-    decide = move(proposal.version, "staged" if verdict.passed else "rejected", verdict.why)
+    judged = judge_proposal(model, proposal, state, store, actor, serve)
+    to = "staged" if judged.verdict.passed else "rejected"
+    data = judged.model_dump(mode="json", include={"measured"}, exclude_none=True)
+    decide = move(proposal.version, to, judged.verdict.why, **data)
     return moved(proposal.version, record(ledger, decide, actor))
 
 
@@ -68,15 +75,30 @@ def moved(version: str, entry: Entry | None) -> Moved | None:
 
 
 def judge_proposal(
-    model: ModelSpec, proposal: Proposal, state: ModelState, store: Store, actor: Actor
-) -> Verdict:
-    """Whether a proposal may become champion, and why: age, smoke test, gates against the champion."""
+    model: ModelSpec,
+    proposal: Proposal,
+    state: ModelState,
+    store: Store,
+    actor: Actor,
+    serve: Serve = served_apart,
+) -> Judged:
+    """Whether a proposal may be staged, and why: age, staging, gates against the champion."""
     if (reason := stale(proposal, state.champion)) is not None:
-        return Verdict(passed=False, why=reason)
+        return _judged(passed=False, why=reason)
     trained = read_receipt(proposal.run_key, store)
-    if (reason := smoke_test(trained, store)) is not None:
-        return Verdict(passed=False, why=reason)
-    return judge(evaluation_of(model.name, proposal, state, store, actor), model.gates)
+    requests = model.release.staging.requests
+    measured = measure_apart(trained, proposal, state.champion, store, requests, serve)
+    if isinstance(measured, str):
+        return _judged(passed=False, why=measured)
+    staging = verdict(measured, model.release)
+    if not staging.passed:
+        return Judged(verdict=staging, measured=measured)
+    gates = judge(evaluation_of(model.name, proposal, state, store, actor), model.gates)
+    return _judged(passed=gates.passed, why=f"{gates.why}; {staging.why}", measured=measured)
+
+
+def _judged(*, passed: bool, why: str, measured: Measured | None = None) -> Judged:
+    return Judged(verdict=Verdict(passed=passed, why=why), measured=measured)
 
 
 def evaluation_of(
@@ -88,22 +110,6 @@ def evaluation_of(
     if evaluated.attempt is not None:
         bill(model, evaluated.call, [evaluated.attempt], store, actor)
     return Evaluation.model_validate(evaluated.results["evaluation"])
-
-
-def smoke_test(trained: Receipt, store: Store) -> str | None:
-    """Why a version does not answer as it should, or None when it does: its files are those of the
-    receipt, it loads, and its example rows get probabilities."""
-    rows = json.loads(store.read(trained.outputs["example"]))
-    with scratch_folder("smoke") as folder:
-        fetch_package(trained, store, folder)
-        try:
-            predictor = Predictor(folder)
-            answers = predictor.predict({name: [row[name] for row in rows] for name in predictor.inputs})
-        except Exception as error:
-            return f"smoke test: {type(error).__name__}: {error}"
-    if not bool(np.all((answers >= 0) & (answers <= 1))):
-        return f"smoke test: answers {answers.tolist()} are no probabilities"
-    return None
 
 
 def _waiting(state: ModelState, version: str) -> Proposal:

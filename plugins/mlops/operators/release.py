@@ -20,8 +20,9 @@ from mlops.operators.step import LifecycleOperator
 class StageOperator(LifecycleOperator):
     """Takes the newest undecided proposal from the ledger's fold, and stages or rejects it.
 
-    Other proposals are superseded. A proposal must pass a smoke test and its gates against the
-    champion of now. A version whose release was begun and not ended comes first.
+    Other proposals are superseded. A proposal must pass staging, in a server of its own that ends with
+    this task, and its gates against the champion of now. A version whose release was begun and not
+    ended comes first.
     """
 
     ui_color = "#f9d5c9"

@@ -1,14 +1,14 @@
 import pytest
 
 from include.lifecycle.errors import Rejected, Transient
-from include.lifecycle.model.evaluation import Evaluation
 from include.lifecycle.release.decisions import Actor
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.release import Approval
-from include.lifecycle.steps.approving import approve_unasked, table_of, take_answer
+from include.lifecycle.steps.approving import Question, approve_unasked, table_of, take_answer
 from include.lifecycle.steps.releasing import Moved, stage_newest
 from include.lifecycle.store.receipts import Receipt
 from tests.lifecycle import tiny
+from tests.lifecycle.serving_here import served_here
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 
 
@@ -23,11 +23,11 @@ def _asking(world: Project, **approval: object) -> ModelSpec:
 def staged(world: Project, trained: Receipt) -> Project:
     tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
     tiny.propose_version(world, trained, "2")
-    stage_newest(world.catalog.model(MODEL), world.store, ACTOR, None)
+    stage_newest(world.catalog.model(MODEL), world.store, ACTOR, None, served_here)
     return world
 
 
-def _ask(world: Project, model: ModelSpec, profile: str = "local") -> Moved | Evaluation:
+def _ask(world: Project, model: ModelSpec, profile: str = "local") -> Moved | Question:
     return approve_unasked(model, "2", profile, world.store, ACTOR)
 
 
@@ -59,12 +59,13 @@ def test_nobody_is_asked_where_the_policy_does_not_ask_for_it(
 
 def test_who_has_to_be_asked_is_shown_candidate_and_champion_side_by_side(staged: Project) -> None:
     found = _ask(staged, _asking(staged, people=1, change=0.001))
-    assert isinstance(found, Evaluation)
-    assert found.change is not None
-    assert 0.001 < found.change < 0.9
+    assert isinstance(found, Question)
+    assert found.evaluation.change is not None
+    assert 0.001 < found.evaluation.change < 0.9
     shown = table_of(found)
     assert "| auc |" in shown
-    assert f"differ by {found.change:.3f}" in shown
+    assert f"differ by {found.evaluation.change:.3f}" in shown
+    assert "without an answer, the others equal to a batch's" in shown
     assert staged.state().standings["2"].stage == "staged"
 
 
@@ -80,7 +81,7 @@ def test_two_people_must_be_two_people(staged: Project) -> None:
     for _ in range(2):
         with pytest.raises(Transient, match="Anna agreed to version 2 already"):
             _answer(staged, model, "Anna")
-    assert isinstance(_ask(staged, model), Evaluation)
+    assert isinstance(_ask(staged, model), Question)
     assert _answer(staged, model, "Bert") == ("approved", "approved by Anna and Bert")
     assert isinstance(_ask(staged, model), Moved)
 
@@ -97,5 +98,5 @@ def test_a_no_ends_the_release_and_is_in_the_ledger_with_the_name(staged: Projec
 def test_consents_are_of_one_version_alone(staged: Project) -> None:
     _answer(staged, _asking(staged, people=2), "Anna")
     tiny.propose_version(staged, tiny.train_as_of(staged, midnight(23)), "3")
-    stage_newest(staged.catalog.model(MODEL), staged.store, ACTOR, None)
+    stage_newest(staged.catalog.model(MODEL), staged.store, ACTOR, None, served_here)
     assert staged.state().standings["3"].consents == {}

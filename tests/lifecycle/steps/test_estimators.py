@@ -21,13 +21,17 @@ from include.lifecycle.model.gates import Verdict
 from include.lifecycle.model.packaging import fetch_package, package_of
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.document import Release, ReleaseDocument, write_release
+from include.lifecycle.release.staging import verdict
+from include.lifecycle.release.state import Measured
+from include.lifecycle.spec.release import ReleasePolicy
 from include.lifecycle.steps import evaluate, register, train
 from include.lifecycle.steps.planning import plan_training
 from include.lifecycle.steps.provenance import RECORDS
-from include.lifecycle.steps.releasing import smoke_test
 from include.lifecycle.steps.running import run_step
+from include.lifecycle.steps.staging import measure_apart
 from include.lifecycle.store.receipts import Call, Receipt
 from tests.lifecycle import tiny
+from tests.lifecycle.serving_here import served_here
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 from tests.serving.running import RunningServer, wait_until
 
@@ -146,7 +150,10 @@ def test_a_version_is_learned_and_measured_as_any_other(lives: Lives, name: str)
     assert "trees" not in trained.results
     metrics = lives.evaluated[name].results["evaluation"]["candidate"]
     assert metrics["auc"]["value"] > 0.8
-    assert smoke_test(trained, lives.project.store) is None
+    proposal = tiny.proposal_of(trained, "1")
+    measured = measure_apart(trained, proposal, None, lives.project.store, 0, served_here)
+    assert isinstance(measured, Measured)
+    assert verdict(measured, ReleasePolicy()).passed
 
 
 def test_a_version_is_compared_with_the_champion_before_it(lives: Lives) -> None:

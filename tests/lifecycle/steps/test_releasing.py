@@ -6,17 +6,18 @@ from include.lifecycle.release.decisions import record
 from include.lifecycle.release.moves import move
 from include.lifecycle.release.state import Proposal
 from include.lifecycle.steps.approving import approve_unasked
-from include.lifecycle.steps.releasing import judge_proposal, promote, smoke_test, stage_newest
+from include.lifecycle.steps.releasing import judge_proposal, promote, stage_newest
 from include.lifecycle.store.objects import object_path
 from include.lifecycle.store.receipts import Receipt
 from tests.lifecycle import tiny
+from tests.lifecycle.serving_here import served_here
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 
 
 def _release(world: Project, version: str | None = None) -> tuple[str, str] | None:
     """Stage, and promote what was staged; what became of which version."""
     model = world.catalog.model(MODEL)
-    moved = stage_newest(model, world.store, ACTOR, version)
+    moved = stage_newest(model, world.store, ACTOR, version, served_here)
     if moved is not None and moved.event == "staged":
         approve_unasked(model, moved.version, "local", world.store, ACTOR)
         moved = promote(MODEL, moved.version, world.store, ACTOR)
@@ -72,9 +73,11 @@ def test_an_old_proposal_is_refused_before_anything_is_computed_for_it(
 ) -> None:
     tiny.crown(world, trained, "1")
     missing = Proposal(version="2", run_key="0" * 64, as_of=midnight(20), evaluation="e")
-    verdict = judge_proposal(world.catalog.model(MODEL), missing, world.state(), world.store, ACTOR)
-    assert not verdict.passed
-    assert "not newer than the champion" in verdict.why
+    judged = judge_proposal(
+        world.catalog.model(MODEL), missing, world.state(), world.store, ACTOR, served_here
+    )
+    assert not judged.verdict.passed
+    assert "not newer than the champion" in judged.verdict.why
 
 
 def test_of_several_proposals_the_newest_is_judged_and_older_ones_are_superseded(
@@ -101,11 +104,11 @@ def test_a_release_that_died_half_way_goes_on_before_a_newer_version(
 ) -> None:
     model = world.catalog.model(MODEL)
     tiny.propose_version(world, tiny.train_as_of(world, midnight(20)), "1")
-    stage_newest(model, world.store, ACTOR, None)
+    stage_newest(model, world.store, ACTOR, None, served_here)
     for stage in ("approved", "canary"):
         record(world.ledger, move("1", stage, "and then the task was killed"), ACTOR)
     tiny.propose_version(world, trained, "2")
-    moved = stage_newest(model, world.store, ACTOR, None)
+    moved = stage_newest(model, world.store, ACTOR, None, served_here)
     assert moved is not None
     assert (moved.version, moved.event) == ("1", "canary")
     assert [item.version for item in world.state().undecided] == ["1", "2"]
@@ -115,16 +118,6 @@ def test_a_version_that_does_not_wait_is_refused_with_those_that_do(world: Proje
     tiny.propose_version(world, trained, "1")
     with pytest.raises(Rejected, match="version 7 does not wait for a decision; waiting: 1"):
         _release(world, "7")
-
-
-def test_a_version_that_does_not_answer_is_rejected_with_the_error(world: Project, trained: Receipt) -> None:
-    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
-    broken = world.store.keep(b"def features(rows):\n    raise RuntimeError('no weather today')\n")
-    outputs = {**trained.outputs, "features.py": broken}
-    assert "no weather today" in (
-        smoke_test(trained.model_copy(update={"outputs": outputs}), world.store) or ""
-    )
-    assert smoke_test(trained, world.store) is None
 
 
 def test_a_version_whose_files_were_changed_is_not_released(world: Project, trained: Receipt) -> None:
