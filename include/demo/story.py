@@ -38,7 +38,8 @@ def tell(model: str, store: Store) -> list[Event]:
             gates[entry.data["version"]] = entry.data["metrics"]
         version = str((window if entry.event == "retrain" else entry.data).get("version", ""))
         metrics = window["metrics"] if entry.event == "retrain" else gates.get(version, {})
-        events.append(Event(f"{entry.as_of:%Y-%m-%d}", entry.event, version, _brier(metrics), entry.why))
+        event = f"canary {entry.data['share']:.0%}" if entry.event == "canary" else entry.event
+        events.append(Event(f"{entry.as_of:%Y-%m-%d}", event, version, _brier(metrics), entry.why))
     return events
 
 
