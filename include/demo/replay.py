@@ -126,7 +126,7 @@ class Replay:
         """Wait for the release that a training woke; it compares versions on users' requests of a day."""
         states = self.airflow.task_states(f"{MODEL}.train", training["dag_run_id"])
         if states["register"] == "success":
-            self.say("version proposed; its release climbs by users' requests")
+            self.say("a version is proposed; users go on asking while it is released")
             with traffic.one_by_one(self.server, MODEL, day):
                 self.airflow.wait_for_run(f"{MODEL}.release", releases, patience=900)
 
