@@ -1,5 +1,5 @@
 """``python -m include.demo`` starts the stack and replays the flights of 2013 until drift has led to a
-better version; then it keeps running until Ctrl-C."""
+better version, and a worse one was stopped on its way to users; then it keeps running until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from include.demo.airflow_api import AirflowApi, DagFailed, Seen
 from include.demo.replay import DAGS, FIRST_LIVE_DAY, LAST_DAY, MODEL, Replay
+from include.demo.specs import linked_specs
 from include.demo.story import as_table, tell
+from include.lifecycle.spec.catalog import open_catalog
 from include.lifecycle.store.objects import Store, open_store
 from include.stack.errors import StackError
 from include.stack.home import Settings
@@ -29,9 +32,16 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m include.demo", description=__doc__)
     parser.add_argument("--clean", action="store_true", help="forget what an earlier demo did")
     parser.add_argument("--go-on", action="store_true", help="go on where an earlier demo stopped")
-    parser.add_argument("--days-after", type=int, default=2, help="days to watch the new champion (2)")
+    parser.add_argument("--days-after", type=_days, default=2, help="days to watch the new champion (2)")
     parser.add_argument("--exit", action="store_true", help="stop at the end, do not wait for Ctrl-C")
     return parser.parse_args()
+
+
+def _days(text: str) -> int:
+    """At least one: a candidate that knows no more than the champion is too old to replace it."""
+    if (days := int(text)) < 1:
+        raise argparse.ArgumentTypeError("watch the new champion for a day at least")
+    return days
 
 
 def main() -> int:
@@ -56,8 +66,10 @@ def main() -> int:
         progress.update(now, description=f"{done} of {total} days ingested", completed=done, total=total)
 
     try:
-        with progress, running_stack(settings, say) as stack:
-            _replay(stack, options.days_after, say, seen)
+        specs = linked_specs(open_catalog().root, settings.home / "specs")
+        environ = {**os.environ, "PERENNIAL_SPECS": str(specs)}
+        with progress, running_stack(settings, say, environ) as stack:
+            _replay(stack, specs, options.days_after, say, seen)
             progress.stop()
             _epilogue(stack, console)
             if not options.exit:
@@ -70,7 +82,7 @@ def main() -> int:
     return 0
 
 
-def _replay(stack: Stack, days_after: int, say: Callable[[str], None], seen: Seen) -> None:
+def _replay(stack: Stack, specs: Path, days_after: int, say: Callable[[str], None], seen: Seen) -> None:
     os.environ.update({key: stack.env[key] for key in ("PERENNIAL_HOME", "PERENNIAL_STORE")})
     replay = Replay(
         AirflowApi(stack.airflow_url, stack.token),
@@ -89,6 +101,8 @@ def _replay(stack: Stack, days_after: int, say: Callable[[str], None], seen: See
         promoted = replay.live(day)
         left = days_after if promoted else left and left - 1
         day += timedelta(days=1)
+    if left == 0:
+        replay.careless(specs, day)
 
 
 def _epilogue(stack: Stack, console: Console) -> None:
@@ -123,6 +137,7 @@ def _forget(settings: Settings) -> None:
         settings.logs,
         settings.home / "store",
         settings.home / "prediction-log",
+        settings.home / "specs",
     ):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
 
 from include.demo import feed, traffic
 from include.demo.airflow_api import AirflowApi, Seen, unseen
+from include.demo.specs import careless_specs
+from include.demo.story import tell
 from include.lifecycle.release.fold import fold
 from include.lifecycle.release.state import ModelState, Proposal
 from include.lifecycle.store.ledger import Ledger
@@ -86,7 +90,18 @@ class Replay:
         asked = state.retrain is not None or _midnight(day + timedelta(days=1)) in {
             training.as_of for training in state.trainings
         }
-        return asked and self._retrained(champion, trainings, releases)
+        return asked and self._retrained(day, champion, trainings, releases)
+
+    def careless(self, specs: Path, day: date) -> None:
+        """A version with careless features takes the way of any other, while users ask about a day."""
+        trainings, releases = self._known(f"{MODEL}.train"), self._known(f"{MODEL}.release")
+        self.say("a colleague changes the features, and trains a version with them")
+        with careless_specs(specs, MODEL):
+            self.airflow.send("POST", f"/dags/{MODEL}.train/dagRuns", {"logical_date": None})
+            run = self.airflow.wait_for_run(f"{MODEL}.train", trainings)
+        self._released(day, run, releases)
+        last = tell(MODEL, self.store)[-1]
+        self.say(f"version {last.version} {last.event}: {last.why}")
 
     def next_day(self) -> date:
         """The first day that was not ingested yet."""
@@ -99,15 +114,21 @@ class Replay:
         """What the ledger says now."""
         return fold(Ledger(self.store, MODEL).entries())
 
-    def _retrained(self, before: Proposal | None, trainings: set[str], releases: set[str]) -> bool:
+    def _retrained(self, day: date, before: Proposal | None, trainings: set[str], releases: set[str]) -> bool:
         """Wait for the training that drift woke, and its release; True for a new champion."""
         run = self.airflow.wait_for_run(f"{MODEL}.train", trainings)
-        states = self.airflow.task_states(f"{MODEL}.train", run["dag_run_id"])
-        if states["register"] == "success":
-            self.airflow.wait_for_run(f"{MODEL}.release", releases)
+        self._released(day + timedelta(days=1), run, releases)
         champion = self.state().champion
         self.say(f"retrained; champion: version {champion.version if champion else '-'}")
         return champion != before
+
+    def _released(self, day: date, training: dict[str, Any], releases: set[str]) -> None:
+        """Wait for the release that a training woke; it compares versions on users' requests of a day."""
+        states = self.airflow.task_states(f"{MODEL}.train", training["dag_run_id"])
+        if states["register"] == "success":
+            self.say("a version is proposed; users go on asking while it is released")
+            with traffic.one_by_one(self.server, MODEL, day):
+                self.airflow.wait_for_run(f"{MODEL}.release", releases, patience=900)
 
     def _known(self, dag_id: str) -> set[str]:
         return {run["dag_run_id"] for run in self.airflow.runs(dag_id)}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from rich.table import Table
 
 from include.lifecycle.release.costs import USED
+from include.lifecycle.release.state import Ending
 from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
+
+_STYLES = {"promoted": "green", "aborted": "red", "rejected": "red"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ def tell(model: str, store: Store) -> list[Event]:
             gates[entry.data["version"]] = entry.data["metrics"]
         version = str((window if entry.event == "retrain" else entry.data).get("version", ""))
         metrics = window["metrics"] if entry.event == "retrain" else gates.get(version, {})
-        events.append(Event(f"{entry.as_of:%Y-%m-%d}", entry.event, version, _brier(metrics), entry.why))
+        event = f"canary {entry.data['share']:.0%}" if entry.event == "canary" else entry.event
+        events.append(Event(f"{entry.as_of:%Y-%m-%d}", event, version, _brier(metrics), entry.why))
     return events
 
 
@@ -47,8 +51,12 @@ def _brier(metrics: dict[str, float]) -> str:
 
 
 def as_table(events: list[Event]) -> Table:
-    """The story as a table for the terminal."""
-    table = Table("date", "event", "version", "metric", "why", title="What happened", show_lines=True)
+    """The story as a table for the terminal, with a line where a version's way ends."""
+    table = Table("date", "event", "version", "metric", "why", title="What happened")
     for event in events:
-        table.add_row(event.day, event.event, event.version, event.metric, event.why)
+        ended = event.event in get_args(Ending)
+        style = _STYLES.get(event.event)
+        table.add_row(
+            event.day, event.event, event.version, event.metric, event.why, style=style, end_section=ended
+        )
     return table

@@ -19,6 +19,8 @@ def _ledger(store: Store) -> None:
         ("window", 3, {"bad": True, "version": "1", "metrics": {"brier": 0.21}}),
         ("retrain", 3, {}),
         ("rejected", 4, {"run_key": "b"}),
+        ("canary", 5, {"version": "2", "share": 0.2}),
+        ("aborted", 5, {"version": "2"}),
     ]
     for event, day, data in items:
         entries.append(
@@ -38,8 +40,10 @@ def test_the_story_tells_every_decision_with_date_version_metric_and_reason(tmp_
         ("2024-01-01", "promoted"),
         ("2024-01-03", "retrain"),
         ("2024-01-04", "rejected"),
+        ("2024-01-05", "canary 20%"),
+        ("2024-01-05", "aborted"),
     ]
-    assert all(event.why == f"why {event.event}" for event in story)
+    assert all(event.why == f"why {event.event.removesuffix(' 20%')}" for event in story)
     assert [event.version for event in story][1:4] == ["1", "1", "1"]
     assert "0.2100" in story[3].metric
 

@@ -17,7 +17,7 @@ from include.demo.replay import DAGS, MODEL
 from include.lifecycle.data.publishing import published_table
 from include.lifecycle.release.document import read_release
 from include.lifecycle.release.state import MOVES
-from include.lifecycle.store.ledger import Ledger
+from include.lifecycle.store.ledger import Entry, Ledger
 from tests.system.world import COLLEAGUE, FIRST_DAY, FIRST_LIVE_DAY, World
 
 pytestmark = pytest.mark.stack
@@ -82,6 +82,27 @@ def test_drift_retrains_and_a_new_version_comes_through_shadow_and_canary(world:
         "scheduled",
         "asset_triggered",
     }
+
+
+def test_a_version_that_answers_single_rows_badly_is_taken_out_of_traffic(world: World) -> None:
+    path = world.specs / "models" / f"{MODEL}.yaml"
+    path.write_text(path.read_text().replace("rows: 0", "rows: 1000"))
+    second = world.replay.state().champion
+    assert second is not None
+    day = second.as_of.date()
+    assert not world.replay.live(day), "a second retraining"
+
+    world.replay.careless(world.specs, day + timedelta(days=1))
+
+    assert champion(world) == "2"
+    first, *_, last = [entry for entry in Ledger(world.store, MODEL).entries() if _is_about(entry, "3")]
+    assert (first.event, last.event) == ("proposed", "aborted")
+    assert "its answers to the same rows differ" in last.why
+    assert httpx.get(f"{world.stack.server_url}/v2/models/{MODEL}").json()["versions"] == ["2"]
+
+
+def _is_about(entry: Entry, version: str) -> bool:
+    return entry.data.get("version") == version and entry.event in (*MOVES, "aborted", "promoted")
 
 
 def test_the_champion_loads_from_mlflow_without_pickle_and_answers_as_the_server(

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from include.demo.replay import Replay
+from include.demo.specs import linked_specs
 from include.lifecycle.store.objects import Store, open_store
 from include.stack import components
 from include.stack.home import Settings
@@ -86,7 +87,7 @@ def running_world(
     """A stack of its own in a temporary home, with the project's specs shortened; steps are pods where
     there are nodes for them."""
     home = Path(tempfile.mkdtemp(prefix="perennial-"))
-    specs = shortened_specs(home / "specs")
+    specs = linked_specs(shortened_specs(home / "shortened"), home / "specs")
     store = f"s3://lake/{uuid.uuid4().hex[:8]}" if os.environ.get("AWS_ENDPOINT_URL") else f"{home}/store"
     before = dict(os.environ)
     os.environ |= {"PERENNIAL_SPECS": str(specs), "PERENNIAL_HOME": str(home), "PERENNIAL_STORE": store}
@@ -114,5 +115,6 @@ def shortened_specs(folder: Path) -> Path:
     spec["monitoring"] |= {"lookback": "1d", "drift": {"floor": 0.01, "times": 0.01}}
     spec["governor"] |= {"bad_windows": 2, "of_last": 2, "min_growth": 0.01, "cooldown": "2d"}
     spec["gates"] = [{"metric": "auc", "at_least": 0.5}, {"metric": "brier", "worse_by_at_most": 0.05}]
+    del spec["release"]
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     return folder
