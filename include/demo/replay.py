@@ -93,9 +93,9 @@ class Replay:
         return asked and self._retrained(day, champion, trainings, releases)
 
     def careless(self, specs: Path, day: date) -> None:
-        """A version with careless features takes the way of any other, while users ask about a day."""
+        """A version that learned another label takes the way of any other, while users ask about a day."""
         trainings, releases = self._known(f"{MODEL}.train"), self._known(f"{MODEL}.release")
-        self.say("a colleague changes the features, and trains a version with them")
+        self.say("a colleague changes what late means in the model's YAML, and trains a version")
         with careless_specs(specs, MODEL):
             self.airflow.send("POST", f"/dags/{MODEL}.train/dagRuns", {"logical_date": None})
             run = self.airflow.wait_for_run(f"{MODEL}.train", trainings)

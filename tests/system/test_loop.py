@@ -84,7 +84,7 @@ def test_drift_retrains_and_a_new_version_comes_through_shadow_and_canary(world:
     }
 
 
-def test_a_version_that_answers_single_rows_badly_is_taken_out_of_traffic(world: World) -> None:
+def test_a_version_that_learned_another_label_is_taken_out_of_traffic(world: World) -> None:
     path = world.specs / "models" / f"{MODEL}.yaml"
     path.write_text(path.read_text().replace("rows: 0", "rows: 1000"))
     second = world.replay.state().champion
