@@ -23,7 +23,7 @@ def test_what_is_edited_in_the_project_the_demo_sees(tmp_path: Path) -> None:
 def test_another_label_is_there_for_a_while_and_never_in_the_project(tmp_path: Path) -> None:
     specs = linked_specs(PROJECT, tmp_path / "demo")
     with careless_specs(specs, MODEL):
-        assert _late(specs) == 120
+        assert _late(specs) == -15
         assert _late(PROJECT) == 15
     assert _late(specs) == 15
     assert sorted(item.name for item in specs.iterdir()) == ["datasets", "models", "profiles"]
@@ -33,5 +33,5 @@ def test_a_demo_that_was_killed_meanwhile_begins_with_the_projects_label(tmp_pat
     specs = linked_specs(PROJECT, tmp_path / "demo")
     killed = careless_specs(specs, MODEL)
     killed.__enter__()
-    assert _late(specs) == 120
+    assert _late(specs) == -15
     assert _late(linked_specs(PROJECT, tmp_path / "demo")) == 15
