@@ -60,8 +60,9 @@ def _from_split(columns: list[str], data: list[list[Any]], wanted: Sequence[str]
             )
     if len(set(columns)) != len(columns):
         raise BadInput("dataframe_split.columns: a column is named twice")
-    places = {name: place for place, name in enumerate(columns)}
-    return {name: [row[places[name]] for row in data] for name in wanted if name in places}
+    values = zip(*data, strict=True) if data else ([] for _ in columns)
+    found = dict(zip(columns, values, strict=True))
+    return {name: list(found[name]) for name in wanted if name in found}
 
 
 def _from_records(form: str, rows: list[dict[str, Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -15,6 +15,8 @@ class Refused(Exception):
 
     status = 400
     outcome = "bad_input"
+    headers: Mapping[str, str] = {}
+    """What the reply says beside its words."""
 
 
 class TooLarge(Refused):
@@ -43,6 +45,13 @@ class NotServed(Refused):
     outcome = "not_found"
 
 
+class NotAllowed(Refused):
+    """The route answers another method."""
+
+    status = 405
+    headers = {"Allow": "POST"}
+
+
 class NotReady(Refused):
     """The server cannot answer yet; the message says what to do."""
 
@@ -55,6 +64,7 @@ class Busy(Refused):
 
     status = 503
     outcome = "busy"
+    headers = {"Retry-After": "1"}
 
 
 class NotLogged(Refused):

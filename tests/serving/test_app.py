@@ -12,7 +12,7 @@ import pytest
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.counts import ServerCounts
 from include.lifecycle.store.objects import Store
-from include.serving.app import MAX_BODY
+from include.serving.predictions import MAX_BODY
 from tests.serving.released import MODEL, ROW, publish, release_of, score, tensors
 from tests.serving.running import RunningServer, wait_until
 
@@ -137,6 +137,24 @@ def test_what_is_not_there_is_told(client: httpx.Client, path: str, status: int,
     reply = client.post(path, json={"instances": [ROW]})
     assert reply.status_code == status
     assert words in reply.json()["error"]
+
+
+def test_the_routes_that_predict_are_listed_and_take_nothing_but_a_post(client: httpx.Client) -> None:
+    listed = client.get("/openapi.json").json()["paths"]
+    for path in ("/invocations", "/models/{name}/invocations", "/v2/models/{name}/versions/{version}/infer"):
+        assert listed[path]["post"]["requestBody"]["content"].keys() == {"application/json"}
+        reply = client.get(path.format(name=MODEL, version="1"))
+        assert reply.status_code == 405
+        assert reply.headers["Allow"] == "POST"
+    assert "/v2/models/{name}/ready" in listed
+
+
+def test_an_id_that_no_header_may_hold_stands_in_the_body_alone(client: httpx.Client) -> None:
+    for text in ("über", "a\r\nX-Model: other"):
+        reply = client.post(f"/v2/models/{MODEL}/infer", json={**tensors(), "id": text})
+        assert reply.json()["id"] == text
+        assert "X-Request-Id" not in reply.headers
+        assert reply.headers["X-Model"] == MODEL
 
 
 def test_the_served_version_can_be_asked_for(client: httpx.Client) -> None:
