@@ -66,6 +66,8 @@ def _from_split(columns: list[str], data: list[list[Any]], wanted: Sequence[str]
 
 
 def _from_records(form: str, rows: list[dict[str, Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
+    if len(rows) == 1:
+        return {name: [rows[0][name]] for name in wanted if name in rows[0]}
     columns = {}
     for name in wanted:
         values = [row[name] for row in rows if name in row]

@@ -31,7 +31,7 @@ _SCHEMA = pa.schema(
 _encoder = msgspec.json.Encoder()
 
 
-class LoggedRow(msgspec.Struct):
+class LoggedRow(msgspec.Struct, gc=False):
     """What is kept of one prediction; `inputs` is JSON text of the model's input columns."""
 
     request_id: str

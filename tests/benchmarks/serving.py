@@ -89,9 +89,8 @@ def run() -> list[Figure]:
         for about, start in (("FastAPI + inplace_predict", _plain_app), ("mlflow models serve", _mlflow)):
             with start(folder, package) as (port, pid):
                 peers.append(measure(about, port, pid))
-    print(
-        f"{CONNECTIONS} connections, {SECONDS:g} s each, {TREES} trees of depth {DEPTH}, {os.cpu_count()} cores"
-    )
+    about = f"{TREES} trees of depth {DEPTH}, {os.cpu_count()} cores"
+    print(f"{CONNECTIONS} connections, {SECONDS:g} s each, {about}")
     print(f"{'server':34} {'rows':>5} {'rps':>8} {'rows/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>10}")
     print(*(line for pair in ((one, many), *peers) for line in pair), sep="\n")
     print(f"{logged:,} rows were in Delta after the run")

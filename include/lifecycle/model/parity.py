@@ -21,6 +21,7 @@ Matrix = npt.NDArray[np.float64]
 BOUND = 1e-6
 """Largest difference of two probabilities. Both add up the same leaves as float32, in another order, which
 makes some 3e-7 of hundreds of trees; a row that comes to another leaf differs by much more."""
+_HELD_OUT_ROWS = 50_000
 _ODD_ROWS = 2_000
 _UNSEEN = "\0 no category of any training"
 
@@ -63,12 +64,14 @@ def _difference(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
 def rows_to_compare(
     fitted: Fitted, held_out: Iterable[pd.DataFrame], seed: int
 ) -> Iterator[tuple[str, Matrix]]:
-    """Held-out rows; those of the first part with values missing or unseen; rows on the trees' borders."""
+    """Held-out rows, up to 50,000; some of them with values missing or unseen; rows on the trees' borders."""
     texts = [name for name, known in fitted.categories.items() if known is not None]
-    first: pd.DataFrame | None = None
+    first, left = None, _HELD_OUT_ROWS
     for batch in held_out:
-        yield "held-out", encoded(batch, fitted.categories)
-        first = batch.head(_ODD_ROWS) if first is None else first
+        if not left:
+            break
+        yield "held-out", encoded(batch.head(left), fitted.categories)
+        first, left = batch.head(_ODD_ROWS) if first is None else first, max(0, left - len(batch))
     if first is not None and len(first):
         matrix = encoded(first, fitted.categories)
         yield "missing", np.concatenate([_without(matrix, place) for place in (..., *range(matrix.shape[1]))])
