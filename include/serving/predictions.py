@@ -80,9 +80,9 @@ class Predictions:
             return await loop.run_in_executor(self._bulk, self._answer, target, model, body, request_id)
 
     def _answer(self, target: Target, model: str | None, body: bytes, request_id: str | None) -> Reply:
-        if target.protocol == "invocations" or model is None:
-            return self._answering.invocations(body, model, request_id or new_request_id())
-        return self._answering.infer(body, model, target.version, request_id)
+        if target.protocol == "infer" and model is not None:
+            return self._answering.infer(body, model, target.version, request_id)
+        return self._answering.invocations(body, model, request_id or new_request_id())
 
 
 def target_of(path: str) -> Target | None:

@@ -106,8 +106,8 @@ def load_compiled(file: Path) -> Classifier:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # An arena keeps for ever what the greatest request took.
-    options.enable_cpu_mem_arena = False
+    # Both keep memory for ever, what the greatest request took and a plan for each number of rows.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def answer(matrix: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
