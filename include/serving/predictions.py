@@ -1,16 +1,15 @@
 """The routes that predict, straight on ASGI: FastAPI's way to a function takes longer than an answer.
 
-They stand before the application, which lists them (:data:`PATHS`) and answers all else.
+They stand before the application, which answers all else; `openapi` describes them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect
@@ -56,6 +55,8 @@ class Predictions:
             if scope["method"] != "POST":
                 raise NotAllowed(f"{scope['method']} {scope['path']}: Method Not Allowed; send a POST")
             reply = await self._reply(target, scope, headers, receive)
+        except ClientDisconnect:
+            return  # before its body was whole: nobody listens
         except Refused as refused:
             given = headers.get(b"x-request-id", b"").decode("latin-1")
             await refusal(refused, given)(scope, receive, send)
@@ -159,40 +160,7 @@ async def _send(reply: Reply, send: Send) -> None:
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-model", reply.served.model.encode("latin-1")),
         (b"x-model-version", reply.served.release.version.encode("latin-1")),
+        (b"x-request-id", reply.request_id.encode("ascii")),
     ]
-    # The id of a body may be any text, and not all of it may stand in a header.
-    if reply.request_id.isascii() and reply.request_id.isprintable():
-        headers.append((b"x-request-id", reply.request_id.encode("ascii")))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-def _described(summary: str, path: str) -> dict[str, Any]:
-    """A route as OpenAPI describes it."""
-    named = re.findall(r"{(\w+)}", path)
-    text = {"type": "string"}
-    return {
-        "post": {
-            "summary": summary,
-            "parameters": [{"name": name, "in": "path", "required": True, "schema": text} for name in named],
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": {"type": "object"}}},
-            },
-            "responses": {"200": {"description": "Predictions", "content": {"application/json": {}}}},
-        }
-    }
-
-
-_MLFLOW = "MLflow's protocol: dataframe_split, dataframe_records, inputs or instances"
-_INFER = "The Open Inference Protocol, version 2, with JSON data"
-PATHS = {
-    path: _described(summary, path)
-    for path, summary in (
-        ("/invocations", _MLFLOW),
-        ("/models/{name}/invocations", _MLFLOW),
-        ("/v2/models/{name}/infer", _INFER),
-        ("/v2/models/{name}/versions/{version}/infer", _INFER),
-    )
-}
-"""The routes as OpenAPI describes them."""

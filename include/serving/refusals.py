@@ -64,7 +64,6 @@ class Busy(Refused):
 
     status = 503
     outcome = "busy"
-    headers = {"Retry-After": "1"}
 
 
 class NotLogged(Refused):

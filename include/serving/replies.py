@@ -24,4 +24,6 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
 def refusal(refused: Refused, request_id: str) -> Response:
     """The reply to a request without an answer, under the id that its caller gave."""
     headers = {"X-Request-Id": request_id if REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex}
+    if refused.status == 503:
+        headers["Retry-After"] = "1"
     return json_response({"error": str(refused)}, refused.status, {**headers, **refused.headers})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.serving.predictions import PATHS, Target, target_of
+from include.serving.predictions import Target, target_of
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,3 @@ def test_a_path_says_what_is_to_predict(path: str, target: Target) -> None:
 )
 def test_every_other_path_is_left_to_the_application(path: str) -> None:
     assert target_of(path) is None
-
-
-def test_the_routes_that_are_listed_are_those_that_are_answered() -> None:
-    for path, described in PATHS.items():
-        target = target_of(path.format(name="delay", version="7"))
-        assert target is not None
-        named = {parameter["name"] for parameter in described["post"]["parameters"]}
-        assert named == {name for name in ("name", "version") if f"{{{name}}}" in path}
