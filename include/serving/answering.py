@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ class Answering:
 
 def new_request_id() -> str:
     """An id for a request whose caller gave none."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _named(state: Followed, version: str) -> Served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -60,20 +61,27 @@ def _from_split(columns: list[str], data: list[list[Any]], wanted: Sequence[str]
             )
     if len(set(columns)) != len(columns):
         raise BadInput("dataframe_split.columns: a column is named twice")
-    places = {name: place for place, name in enumerate(columns)}
-    return {name: [row[places[name]] for row in data] for name in wanted if name in places}
+    values = zip(*data, strict=True) if data else ([] for _ in columns)
+    found = dict(zip(columns, values, strict=True))
+    return {name: list(found[name]) for name in wanted if name in found}
 
 
 def _from_records(form: str, rows: list[dict[str, Any]], wanted: Sequence[str]) -> dict[str, list[Any]]:
-    columns = {}
-    for name in wanted:
-        values = [row[name] for row in rows if name in row]
-        if values and len(values) != len(rows):
-            missing = next(number for number, row in enumerate(rows) if name not in row)
-            raise BadInput(f"{name}: missing in row {missing} of {form}; use null for an unknown value")
-        if values:
-            columns[name] = values
-    return columns
+    if len(rows) == 1:
+        return {name: [rows[0][name]] for name in wanted if name in rows[0]}
+    found = {name: _column(form, rows, name) for name in wanted}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _column(form: str, rows: list[dict[str, Any]], name: str) -> list[Any] | None:
+    """The values of one column; None where no row has it."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        missing = [number for number, row in enumerate(rows) if name not in row]
+    if len(missing) == len(rows):
+        return None
+    raise BadInput(f"{name}: missing in row {missing[0]} of {form}; use null for an unknown value")
 
 
 def _from_columns(form: str, columns: dict[str, Any], wanted: Sequence[str]) -> dict[str, list[Any]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xgboost  # noqa: F401, here and not with the first version: the port opens when it is there
+import onnxruntime  # noqa: F401, here and not with the first version: the port opens when it is there
+import xgboost  # noqa: F401, likewise
 
 from include.lifecycle.errors import Rejected
 from include.lifecycle.model.predictor import Predictor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -15,6 +15,8 @@ class Refused(Exception):
 
     status = 400
     outcome = "bad_input"
+    headers: Mapping[str, str] = {}
+    """What the reply says beside its words."""
 
 
 class TooLarge(Refused):
@@ -41,6 +43,13 @@ class NotServed(Refused):
 
     status = 404
     outcome = "not_found"
+
+
+class NotAllowed(Refused):
+    """The route answers another method."""
+
+    status = 405
+    headers = {"Allow": "POST"}
 
 
 class NotReady(Refused):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from include.lifecycle.model.predictor import BadInput
 from include.serving.refusals import ModelFailed, Refused, naming_the_field
@@ -28,9 +27,9 @@ def predict(served: Served, rows: Rows) -> list[float]:
         raise Refused(str(error)) from error
     except Exception as error:
         raise ModelFailed(_failure(served, f"{type(error).__name__}: {error}")) from error
-    if scores.shape != (rows.count,) or not np.isfinite(scores).all():
-        raise ModelFailed(_failure(served, f"{scores.size} scores for {rows.count} rows, or not finite"))
     found: list[float] = scores.tolist()
+    if scores.shape != (rows.count,) or not all(map(math.isfinite, found)):
+        raise ModelFailed(_failure(served, f"{scores.size} scores for {rows.count} rows, or not finite"))
     return found
 
 

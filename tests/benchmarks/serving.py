@@ -1,19 +1,19 @@
-"""How fast is the model server, with logging and metrics on, beside `mlflow models serve`?
+"""How fast is the model server, all of it on, beside `mlflow models serve` and an app of one's own?
 
-`python -m tests.benchmarks.serving` trains one small model, starts each server on it in turn and sends
-requests of one row over four connections for eight seconds each.
+`python -m tests.benchmarks.serving` trains one model of 200 trees, starts each server on it in turn and
+sends requests of one row and of a hundred over four connections. With `--requests 1000000` it sends so many
+of one row to Perennial alone, and says what that did to its memory.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,94 +22,143 @@ from pathlib import Path
 import httpx
 import mlflow
 import numpy as np
+import pandas as pd
+import psutil
 
+from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.model import packaging
+from include.lifecycle.model.checkpoints import NoCheckpoints
+from include.lifecycle.model.features import compute_features, load_feature_code
+from include.lifecycle.model.packaging import compile_trees, write_package
+from include.lifecycle.model.training import fit
+from include.lifecycle.model.training_set import InMemory
 from include.lifecycle.monitor.performance import prediction_log
+from include.lifecycle.spec.model import Training
 from include.lifecycle.store.objects import Store
-from tests.benchmarks.figures import Figure, plain, print_figures
-from tests.serving.released import MODEL, ROW, make_package, publish, release_of
+from tests.benchmarks.figures import Figure, at_least, at_most, plain, print_figures
+from tests.benchmarks.load import CONNECTIONS, load
+from tests.serving.released import MODEL, publish, release_of
 from tests.serving.running import RunningServer, answers, free_port, wait_until
 
-CONNECTIONS = 4
 SECONDS = 8.0
+INPUTS = {f"x{number}": "number" for number in range(12)}
+FEATURES = f"def features(rows):\n    return {{name: rows[name] for name in {list(INPUTS)}}}\n".encode()
+TREES, DEPTH = 200, 6
+MANY = 100
+_WARM = 20_000
 # The very pyfunc that is registered with each version; importing it would declare it to MLflow.
 _PYFUNC = Path(packaging.__file__).with_name("pyfunc_model.py")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a client saw of a server."""
+    """What a client saw of a server, and what an answer took the server."""
 
     name: str
+    rows: int
     rate: float
     p50: float
     p99: float
+    cpu: float
+    """Seconds of CPU for each request, all threads and processes of the server."""
 
     def __str__(self) -> str:
-        return f"{self.name:42} {self.rate:8,.0f} {self.p50 * 1000:9.2f} {self.p99 * 1000:9.2f}"
+        times = f"{self.p50 * 1e3:8.2f} {self.p99 * 1e3:8.2f} {self.cpu * 1e6:10,.0f}"
+        return f"{self.name:34} {self.rows:5} {self.rate:8,.0f} {self.rate * self.rows:9,.0f} {times}"
 
 
 def main() -> None:
     """Measure, and print the figures."""
-    print_figures(run())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--requests", type=int, help="send so many to Perennial alone, and look at its memory"
+    )
+    requests = parser.parse_args().requests
+    print_figures(run() if requests is None else run_long(requests))
 
 
 def run() -> list[Figure]:
-    """Measure both servers and print a table; returns the figures."""
+    """Measure all servers and print a table; returns the figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        package = make_package(folder / "package", seed=1, trees=300)
+        package = make_package(folder / "package")
         with _perennial(folder, package) as server:
-            ours = measure("perennial, logging and metrics on", server.port)
+            one, many = measure("perennial, all of it on", server.port, server.process.pid)
             logged = _logged(server)
-        with _mlflow(folder, package) as port:
-            theirs = measure("mlflow models serve", port)
-    print(f"one-row requests, {CONNECTIONS} connections, {SECONDS:g} s each, {os.cpu_count()} cores")
-    print(f"{'server':42} {'rps':>8} {'p50 ms':>9} {'p99 ms':>9}")
-    print(ours, theirs, sep="\n")
-    print(
-        f"{ours.rate / theirs.rate:.1f} times the requests, {theirs.p99 / ours.p99:.1f} times sooner at p99"
-    )
+        peers = []
+        for about, start in (("FastAPI + inplace_predict", _plain_app), ("mlflow models serve", _mlflow)):
+            with start(folder, package) as (port, pid):
+                peers.append(measure(about, port, pid))
+    about = f"{TREES} trees of depth {DEPTH}, {os.cpu_count()} cores"
+    print(f"{CONNECTIONS} connections, {SECONDS:g} s each, {about}")
+    print(f"{'server':34} {'rows':>5} {'rps':>8} {'rows/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>10}")
+    print(*(line for pair in ((one, many), *peers) for line in pair), sep="\n")
     print(f"{logged:,} rows were in Delta after the run")
+    by_hand, by_mlflow = (pair[0].rate for pair in peers)
     return [
-        plain("serving: requests per second", f"{ours.rate:,.0f}"),
-        plain("serving: times those of mlflow models serve", f"{ours.rate / theirs.rate:.1f}"),
-        plain("serving: p99", f"{ours.p99 * 1000:.2f} ms"),
+        at_least("serving: requests per second", 8_000, one.rate, ",.0f"),
+        at_most("serving: p99", 2, one.p99 * 1e3, ".2f", " ms"),
+        at_least("serving: rows per second, 100 a request", 150_000, many.rate * MANY, ",.0f"),
+        plain("serving: times those of FastAPI + inplace_predict", f"{one.rate / by_hand:.1f}"),
+        plain("serving: times those of mlflow models serve", f"{one.rate / by_mlflow:.1f}"),
     ]
 
 
-def measure(name: str, port: int) -> Measured:
-    """Send one-row requests for a bounded time; every reply must be a 200."""
-    asyncio.run(_load(port, 1.0))
-    seconds = asyncio.run(_load(port, SECONDS))
-    p50, p99 = np.quantile(seconds, [0.5, 0.99])
-    return Measured(name, len(seconds) / SECONDS, float(p50), float(p99))
+def run_long(requests: int) -> list[Figure]:
+    """Send so many one-row requests to Perennial, and see whether its memory grows."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with _perennial(folder, make_package(folder / "package")) as server:
+            load(server.port, body_of(1), requests=_WARM)
+            process = psutil.Process(server.process.pid)
+            before = process.memory_info().rss
+            for part in range(10):
+                found = load(server.port, body_of(1), requests=requests / 10)
+                after = process.memory_info().rss
+                print(
+                    f"{(part + 1) * requests // 10:9,} requests: {after >> 20} MiB, {found.rate:,.0f} rps",
+                    flush=True,
+                )
+    return [plain("serving: memory before and after", f"{before >> 20} and {after >> 20} MiB")]
 
 
-async def _load(port: int, seconds: float) -> list[float]:
-    deadline = time.perf_counter() + seconds
-    found = await asyncio.gather(*(_connection(port, deadline) for _ in range(CONNECTIONS)))
-    return [second for part in found for second in part]
+def measure(name: str, port: int, pid: int) -> tuple[Measured, Measured]:
+    """Requests of one row, then of many, each for a bounded time; every reply must be a 200."""
+    found = []
+    for rows in (1, MANY):
+        load(port, body_of(rows), seconds=1)
+        before = _cpu_of(pid)
+        seen = load(port, body_of(rows), seconds=SECONDS)
+        cpu = (_cpu_of(pid) - before) / seen.requests
+        found.append(Measured(name, rows, seen.rate, seen.p50, seen.p99, cpu))
+    return found[0], found[1]
 
 
-async def _connection(port: int, deadline: float) -> list[float]:
-    """One keep-alive connection without an HTTP library, so that the client is not what is measured."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    body = json.dumps({"dataframe_records": [ROW]}).encode()
-    head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    taken = []
-    while (started := time.perf_counter()) < deadline:
-        writer.write(request)
-        header = await reader.readuntil(b"\r\n\r\n")
-        fields = header.lower()
-        size = int(fields.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        reply = await reader.readexactly(size)
-        if not header.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"{header.decode()}{reply.decode()}")
-        taken.append(time.perf_counter() - started)
-    writer.close()
-    return taken
+def make_package(folder: Path) -> Path:
+    """A package of the model that all serve."""
+    draw = np.random.default_rng(1)
+    rows = pd.DataFrame(draw.normal(size=(10_000, len(INPUTS))), columns=list(INPUTS))
+    features = compute_features(load_feature_code(FEATURES), rows, INPUTS)
+    label = (rows["x0"] + rows["x1"] * rows["x2"] + draw.normal(size=len(rows)) > 0).astype(float)
+    identity = {KEY: rows.index.astype(str), EVENT_TIME: pd.Timestamp("2013-01-01", tz="UTC"), LABEL: label}
+    table = InMemory(pd.DataFrame(identity), features)
+    fitted = fit("final", Training(seed=1, parameters={"max_depth": DEPTH}), TREES, table, NoCheckpoints())
+    write_package(folder, fitted, FEATURES, inputs=INPUTS, key="id", event_time="at")
+    _, parity = compile_trees(folder, fitted, [features], seed=1)
+    print(f"compiled: {parity.reason}")
+    return folder
+
+
+def body_of(rows: int) -> bytes:
+    """A request of so many rows."""
+    values = np.random.default_rng(2).normal(size=(rows, len(INPUTS))).round(6).tolist()
+    return json.dumps({"dataframe_records": [dict(zip(INPUTS, row, strict=True)) for row in values]}).encode()
+
+
+def _cpu_of(pid: int) -> float:
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
 
 
 @contextmanager
@@ -122,7 +171,16 @@ def _perennial(folder: Path, package: Path) -> Iterator[RunningServer]:
 
 
 @contextmanager
-def _mlflow(folder: Path, package: Path) -> Iterator[int]:
+def _plain_app(folder: Path, package: Path) -> Iterator[tuple[int, int]]:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.plain_app:app", "--port", str(port)]
+    environment = {"PLAIN_PACKAGE": str(package)}
+    with _running([*command, "--no-access-log"], environment, f"http://127.0.0.1:{port}/ping") as pid:
+        yield port, pid
+
+
+@contextmanager
+def _mlflow(folder: Path, package: Path) -> Iterator[tuple[int, int]]:
     mlflow.pyfunc.save_model(
         folder / "mlflow", python_model=_PYFUNC, artifacts={"package": str(package)}, pip_requirements=[]
     )
@@ -131,12 +189,13 @@ def _mlflow(folder: Path, package: Path) -> Iterator[int]:
     command += ["--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"]
     # mlflow starts uvicorn from the PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with _running(command, {"PATH": path, "PYTHONPATH": str(Path.cwd())}, f"http://127.0.0.1:{port}/ping"):
-        yield port
+    environment = {"PATH": path, "PYTHONPATH": str(Path.cwd())}
+    with _running(command, environment, f"http://127.0.0.1:{port}/ping") as pid:
+        yield port, pid
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], ready: str) -> Iterator[None]:
+def _running(command: list[str], environment: dict[str, str], ready: str) -> Iterator[int]:
     """Run a server until the block ends; its children end with it."""
     process = subprocess.Popen(
         command,
@@ -146,8 +205,8 @@ def _running(command: list[str], environment: dict[str, str], ready: str) -> Ite
         start_new_session=True,
     )
     try:
-        wait_until(lambda: answers(ready), f"{command[3]} serves", process)
-        yield
+        wait_until(lambda: answers(ready), f"{command[2]} serves", process)
+        yield process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)

@@ -13,7 +13,7 @@ import pandas as pd
 from include.lifecycle.data.point_in_time import EVENT_TIME, KEY, LABEL
 from include.lifecycle.model.checkpoints import NoCheckpoints
 from include.lifecycle.model.features import compute_features, load_feature_code
-from include.lifecycle.model.packaging import write_package
+from include.lifecycle.model.packaging import compile_trees, write_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.model.training import fit
 from include.lifecycle.model.training_set import InMemory
@@ -87,6 +87,7 @@ def make_package(
     fitted = fit("final", Training(seed=seed), trees, InMemory(known, computed), NoCheckpoints())
     about = {"inputs": dict(inputs), "key": "flight_id", "event_time": "time_hour"}
     write_package(folder, fitted, features, **about)
+    compile_trees(folder, fitted, [computed], seed)
     return folder
 
 

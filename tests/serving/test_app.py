@@ -12,7 +12,7 @@ import pytest
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.counts import ServerCounts
 from include.lifecycle.store.objects import Store
-from include.serving.app import MAX_BODY
+from include.serving.predictions import MAX_BODY
 from tests.serving.released import MODEL, ROW, publish, release_of, score, tensors
 from tests.serving.running import RunningServer, wait_until
 
@@ -137,6 +137,13 @@ def test_what_is_not_there_is_told(client: httpx.Client, path: str, status: int,
     reply = client.post(path, json={"instances": [ROW]})
     assert reply.status_code == status
     assert words in reply.json()["error"]
+
+
+def test_the_routes_that_predict_take_nothing_but_a_post(client: httpx.Client) -> None:
+    for path in ("/invocations", f"/models/{MODEL}/invocations", f"/v2/models/{MODEL}/versions/1/infer"):
+        reply = client.get(path)
+        assert reply.status_code == 405
+        assert reply.headers["Allow"] == "POST"
 
 
 def test_the_served_version_can_be_asked_for(client: httpx.Client) -> None:

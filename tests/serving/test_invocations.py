@@ -40,6 +40,7 @@ def test_every_form_gives_the_wanted_columns(body: dict[str, Any]) -> None:
         ({"dataframe_records": [{"a": 1}, {}]}, "a: missing in row 1 of dataframe_records"),
         ({"dataframe_records": {"a": 1}}, r"\$.dataframe_records"),
         ({"dataframe_split": {"columns": ["a", "b"], "data": [[1]]}}, "row 0 has 1 values for 2 columns"),
+        ({"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2], [1, 2, 3]]}}, "row 1 has 3 values"),
         ({"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}, "named twice"),
         ({"dataframe_split": {"data": [[1]]}}, "`columns` - at `\\$.dataframe_split`"),
         ({"inputs": {"a": 1}}, "a: expected a list of values in inputs"),

@@ -47,6 +47,12 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_field_and_row(
         check_rows(columns(**{field: value}), predictor)
     assert str(refused.value).startswith(f"{field}: ")
     assert words in str(refused.value)
+    many = {name: values * 20 for name, values in columns().items()}
+    many[field][13] = value
+    with pytest.raises(BadInput) as refused:
+        check_rows(many, predictor)
+    assert str(refused.value).startswith(f"{field}: ")
+    assert words.replace("row 0", "row 13") in str(refused.value)
 
 
 def test_a_missing_column_is_named_with_those_that_are_needed(predictor: Predictor) -> None:
@@ -93,6 +99,9 @@ def test_one_instant_in_any_zone_gives_one_score_and_one_log_entry(
 
 def test_a_number_beyond_64_bits_can_still_be_written_as_json(predictor: Predictor) -> None:
     assert check_rows(columns(distance=10**30), predictor).inputs["distance"] == [1e30]
+    many = {name: values * 20 for name, values in columns().items()}
+    many["distance"][13:15] = [10**30, None]
+    assert check_rows(many, predictor).inputs["distance"][12:16] == [812.5, 1e30, None, 812.5]
 
 
 _anything = st.recursive(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import pandas as pd
 from xgboost import Booster
 
 from include.lifecycle.model import predictor
 from include.lifecycle.model.fitted import Fitted
+from include.lifecycle.model.onnx_file import NotCompiled, onnx_of
+from include.lifecycle.model.parity import Parity, judge, rows_to_compare
 from include.lifecycle.model.skops_file import write_estimator
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt
 
 Kept = TypeVar("Kept")
-_FILES = ("booster.ubj", "estimator.skops", "features.py", "predictor.json", "predictor.py")
-"""A package has all but one of these: its classifier is either XGBoost's or scikit-learn's."""
+_COMPILED = "model.onnx"
+_FILES = ("booster.ubj", "estimator.skops", "features.py", _COMPILED, "predictor.json", "predictor.py")
+"""A classifier is either XGBoost's, compiled where that answers alike, or scikit-learn's."""
 
 
 def write_package(
@@ -45,6 +49,29 @@ def write_package(
     else:
         write_estimator(fitted.classifier, folder / "estimator.skops")
     return [file for name in _FILES if (file := folder / name).is_file()]
+
+
+def compile_trees(
+    folder: Path, fitted: Fitted, held_out: Iterable[pd.DataFrame], seed: int
+) -> tuple[Path | None, Parity]:
+    """Write the trees compiled beside a package's files, where they answer as the trained ones do.
+
+    `held_out` are rows with their features. Returns the file, or None, and the verdict.
+    """
+    assert isinstance(fitted.classifier, Booster)
+    file = folder / _COMPILED
+    try:
+        file.write_bytes(onnx_of(fitted.classifier))
+        compiled = predictor.load_compiled(file)
+        parity = judge(rows_to_compare(fitted, held_out, seed), fitted.classifier.inplace_predict, compiled)
+    except NotCompiled as error:
+        parity = Parity(passed=False, reason=str(error))
+    except Exception as error:  # whatever ONNX Runtime does not take, XGBoost still answers
+        parity = Parity(passed=False, reason=f"the compiled trees cannot be asked: {error}")
+    if parity.passed:
+        return file, parity
+    file.unlink(missing_ok=True)
+    return None, parity
 
 
 def package_of(outputs: Mapping[str, Kept]) -> dict[str, Kept]:

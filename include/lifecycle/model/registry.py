@@ -200,6 +200,7 @@ def _log_model(package: Path, example: pd.DataFrame) -> Any:
     answer = pd.DataFrame({"probability": np.zeros(len(example))})
     needs = ["numpy", "pandas"]  # where steps run as pods MLflow is mlflow-skinny
     needs += ["scikit-learn", "skops"] if (package / "estimator.skops").is_file() else ["xgboost"]
+    needs += ["onnxruntime"] if (package / "model.onnx").is_file() else []
     return mlflow.pyfunc.log_model(
         name="model",
         python_model=str(_PYFUNC),

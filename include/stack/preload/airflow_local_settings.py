@@ -18,6 +18,7 @@ _MODULES = (
     "obstore",
     "sklearn",
     "xgboost",
+    "onnx",
     "mlflow",
     *(("great_expectations", "evidently.presets") if _LOCAL else ("mlops.operators.pod",)),
     *(f"include.lifecycle.steps.{step}" for step in ("publish", "validate", "extract", "train")),

@@ -49,7 +49,7 @@ def test_registry_and_document_follow_the_fold(
         "2",
         midnight(22),
     )
-    package = ("booster.ubj", "features.py", "predictor.json", "predictor.py")
+    package = ("booster.ubj", "features.py", "model.onnx", "predictor.json", "predictor.py")
     assert document.champion.package == {name: trained.outputs[name] for name in package}
 
 

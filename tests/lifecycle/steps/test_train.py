@@ -191,6 +191,14 @@ def test_whoever_calls_the_library_keeps_their_own_sigterm(world: Project) -> No
     assert signal.getsignal(signal.SIGTERM) is own
 
 
+def test_trees_are_compiled_into_the_version_with_the_verdict_on_them(trained: Receipt) -> None:
+    compiled = trained.results["compiled"]
+    assert compiled["passed"], compiled["reason"]
+    assert compiled["largest"].keys() == {"held-out", "missing", "unseen", "border"}
+    assert compiled["rows"] > trained.counts["gate_rows"]
+    assert "model.onnx" in trained.outputs
+
+
 def test_how_often_checkpoints_are_written_makes_no_other_model(world: Project, trained: Receipt) -> None:
     """It is part of the call, which is all that a step sees; but nobody retrains for it."""
     world.edit("models/late.yaml", "seed: 3", "seed: 3\n  checkpoint: 1m")
