@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -22,11 +23,13 @@ from include.serving.access import KeyRequired, keys_of
 from include.serving.app import create_app
 from include.serving.connections import BoundedConnection
 from include.serving.copies import Copies
+from include.serving.left_behind import take_over
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.packages import PackageCache
 from include.serving.prediction_log import HomeInUse, PredictionLog, owned
 from include.serving.rate import RateLimited, rate_of
+from include.serving.watching import watched_map
 
 _FLUSH_AT_EXIT = 10.0
 _GRACE = 10
@@ -59,13 +62,15 @@ def serve(host: str, port: int, home: Path, fd: int | None = None) -> None:
     with ExitStack() as stack:
         listener = stack.enter_context(_listener(host, port) if fd is None else socket.socket(fileno=fd))
         folder = stack.enter_context(owned(home / "prediction-log"))
+        if homes := os.environ.get("PERENNIAL_HOMES"):  # of all servers, on one volume
+            take_over(Path(homes), folder)
         store, metrics = open_store(), Metrics()
         log = PredictionLog(folder, store, metrics)
         stack.callback(log.close, _FLUSH_AT_EXIT)
         copies = Copies()
         stack.callback(copies.stop)
         copies.start()
-        models = Models(store, PackageCache(home / "packages", store), metrics)
+        models = Models(store, PackageCache(home / "packages", store), metrics, documents=_documents(stack))
         stack.callback(models.stop)
         models.start()
         app: ASGIApp = create_app(models, log, metrics, copies)
@@ -79,6 +84,15 @@ def serve(host: str, port: int, home: Path, fd: int | None = None) -> None:
             timeout_graceful_shutdown=_GRACE,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _documents(stack: ExitStack) -> Callable[[], Mapping[str, bytes | None]] | None:
+    """The release documents of the ConfigMap that is named; None where the store's are followed."""
+    if (watched := watched_map()) is None:
+        return None
+    watched.start()
+    stack.callback(watched.stop)
+    return watched.contents
 
 
 def _arguments() -> argparse.Namespace:
