@@ -16,6 +16,8 @@ PORT = 8000
 _ACCOUNT = "perennial-server"
 _LABELS = {"app.kubernetes.io/name": SERVER}
 _HOME = "/var/lib/perennial"
+_PORT_MOUNT = {"name": "port", "mountPath": "/run/perennial"}
+_LENT = "/run/perennial/port"
 _DRAIN = 5
 """Seconds in which all nodes learn that a pod goes, while it still answers whoever comes."""
 _END = 40
@@ -113,18 +115,31 @@ def _pod(namespace: str, server: ModelServer) -> Object:
                 "matchLabelKeys": ["pod-template-hash"],
             }
         ],
+        "initContainers": [_keeper(server)],
         "containers": [_container(namespace, server)],
-        "volumes": [{"name": "home", **log}, {"name": "scratch", "emptyDir": {}}],
+        "volumes": [
+            {"name": "home", **log},
+            *({"name": name, "emptyDir": {}} for name in ("scratch", "port")),
+        ],
+    }
+
+
+def _keeper(server: ModelServer) -> Object:
+    """A sidecar that keeps the port while the server's container is started again."""
+    return {
+        **_any_container("port", server),
+        "restartPolicy": "Always",
+        "command": ["python", "-m", "include.serving.holding", "--port", str(PORT), "--lend", _LENT],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+        "volumeMounts": [_PORT_MOUNT],
     }
 
 
 def _container(namespace: str, server: ModelServer) -> Object:
     memory = str(int(server.memory))
     return {
-        "name": "server",
-        "image": server.image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": ["--port", str(PORT)],
+        **_any_container("server", server),
+        "args": ["--borrow", _LENT],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "env": _environment(namespace, server),
         "envFrom": [{"secretRef": {"name": name}} for name in server.secrets],
@@ -133,16 +148,25 @@ def _container(namespace: str, server: ModelServer) -> Object:
         "readinessProbe": {**_probe("ready"), "periodSeconds": 2, "failureThreshold": 2},
         "livenessProbe": {**_probe("live"), "periodSeconds": 10, "failureThreshold": 6},
         "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN}}},
+        "volumeMounts": [
+            _PORT_MOUNT,
+            {"name": "home", "mountPath": _HOME},
+            {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+
+
+def _any_container(name: str, server: ModelServer) -> Object:
+    return {
+        "name": name,
+        "image": server.image,
+        "imagePullPolicy": "IfNotPresent",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "home", "mountPath": _HOME},
-            {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108
-        ],
     }
 
 

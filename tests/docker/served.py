@@ -124,6 +124,11 @@ class Deployed:
             if any(item["started"] for item in pod["status"].get("containerStatuses", []))
         ]
 
+    def restarts(self) -> int:
+        """How often a server was started again in the pods that are there."""
+        statuses = [item for pod in self.pods() for item in pod["status"].get("containerStatuses", [])]
+        return sum(item["restartCount"] for item in statuses)
+
     def ready(self) -> list[str]:
         """The names of the pods that get requests."""
         return [

@@ -13,14 +13,9 @@ from tests.docker.callers import CALLERS
 from tests.docker.cluster import Cluster
 from tests.docker.served import LABEL, PODS, Deployed, logged, served
 from tests.serving.released import MODEL
+from tests.system.faults import require_commands, run_command
 
 MEMORY = "1100Mi"
-KILL_THE_SERVER = """
-import os, pathlib, signal
-for process in pathlib.Path("/proc").glob("[0-9]*"):
-    if b"--fd" in (process / "cmdline").read_bytes().split(bytes(1)):
-        os.kill(int(process.name), signal.SIGKILL)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +90,10 @@ def test_no_request_fails_while_a_new_image_rolls_out(deployed: Deployed) -> Non
 
 
 def test_a_killed_server_takes_at_most_the_requests_with_it_that_it_was_answering(deployed: Deployed) -> None:
+    require_commands()
     with deployed.callers() as callers:
-        deployed.cluster.kubectl("exec", deployed.ready()[0], "--", "python", "-c", KILL_THE_SERVER)
-        deployed.wait(lambda: callers.slowest > 1 or bool(callers.failed), "somebody had to wait")
+        assert run_command("CLUSTER_FAULT", "pod", f"{deployed.cluster.namespace}/{deployed.ready()[0]}")
+        deployed.wait(lambda: deployed.restarts() > 0, "it is started again")
         deployed.await_ready(PODS)
     print(
         f"kill -9: {len(callers.failed)} of {CALLERS} callers lost a request, {callers.slowest:.1f} s at most"

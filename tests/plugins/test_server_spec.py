@@ -48,13 +48,22 @@ def test_a_server_learns_its_releases_and_the_names_of_secrets_alone() -> None:
 
 
 def test_a_server_may_do_as_little_as_can_be() -> None:
-    (container,) = _pod()["containers"]
-    assert _pod()["serviceAccountName"] == "perennial-server"
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    pod = _pod()
+    assert pod["serviceAccountName"] == "perennial-server"
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_the_port_is_kept_by_a_container_that_outlives_the_server() -> None:
+    pod = _pod()
+    (keeper,), (container,) = pod["initContainers"], pod["containers"]
+    assert keeper["restartPolicy"] == "Always"
+    assert keeper["command"][-1] == container["args"][-1]
+    assert "envFrom" not in keeper, "it needs no secret"
 
 
 def test_predictions_wait_on_a_claim_where_there_is_one() -> None:

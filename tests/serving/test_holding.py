@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-import psutil
 
 from include.lifecycle.store.objects import Store
 from tests.serving.released import MODEL, ROW, publish, release_of
@@ -19,36 +18,30 @@ def test_who_comes_after_a_kill_waits_for_the_next_server_and_is_answered(
     tmp_path: Path, store: Store, packages: dict[str, Path]
 ) -> None:
     publish(store, release_of(packages["1"], "1", store))
-    port = free_port()
+    port, lent = free_port(), str(tmp_path / "port")
     url = f"http://127.0.0.1:{port}/models/{MODEL}/invocations"
-    command = [sys.executable, "-m", "include.serving.holding", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "PERENNIAL_HOME": str(tmp_path / "home"), "PERENNIAL_STORE": store.uri}
-    held = subprocess.Popen(command, env=environment)
-    try:
-        wait_until(lambda: _answered(url), "it answers", held)
-        first = _server(held)
-        first.send_signal(signal.SIGKILL)
+
+    def start(*command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", *command], env=environment)
+
+    with ExitStack() as stack:
+        listens = ["--host", "127.0.0.1", "--port", str(port)]
+        keeper = start("include.serving.holding", *listens, "--lend", lent)
+        stack.callback(keeper.kill)
+        first = start("include.serving", "--borrow", lent)
+        stack.callback(first.kill)
+        wait_until(lambda: _answered(url), "it answers", first)
+        first.kill()
+        first.wait()
         with ThreadPoolExecutor(4) as callers:
-            assert all(callers.map(lambda _: _answered(url), range(8)))
-        assert _server(held).pid != first.pid
-        held.terminate()
-        assert held.wait(30) == 0
-    finally:
-        held.kill()
-
-
-def test_a_server_that_cannot_start_is_not_started_again(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "include.serving.holding", "--port", str(free_port())]
-    environment = {name: value for name, value in os.environ.items() if name != "PERENNIAL_SERVER_KEYS"}
-    environment["PERENNIAL_HOME"] = str(tmp_path)
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 1
-    assert "set PERENNIAL_SERVER_KEYS" in ended.stderr
-
-
-def _server(held: subprocess.Popen[bytes]) -> psutil.Process:
-    (server,) = psutil.Process(held.pid).children()
-    return server
+            replies = callers.map(lambda _: _answered(url), range(8))
+            second = start("include.serving", "--borrow", lent)
+            stack.callback(second.kill)
+            assert all(replies)
+        keeper.terminate()
+        assert keeper.wait(300) == 0
+        assert second.wait(300) == 0, "nobody would keep the port for the next one"
 
 
 def _answered(url: str) -> bool:
