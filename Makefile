@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 IMAGE ?= perennial-trainer:latest
+SERVER_IMAGE ?= perennial-server:latest
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(BIN)/uv pip compile --python-version 3.11 --no-header --quiet --upgrade
@@ -36,11 +37,13 @@ bench: $(VENV)/installed-for-tests ## measure what the documentation claims
 	@echo "Measuring."
 	@$(BIN)/python -m tests.benchmarks
 
-image: ## build the image that steps run in as pods (IMAGE=name:tag)
+image: ## build the images of steps and of the server (IMAGE=name:tag SERVER_IMAGE=name:tag)
 	@for builder in docker podman buildah; do \
 		if $$builder info >/dev/null 2>&1; then \
-			echo "Building $(IMAGE) with $$builder."; \
-			exec $$builder build --tag $(IMAGE) --file docker/trainer/Dockerfile .; \
+			echo "Building $(IMAGE) and $(SERVER_IMAGE) with $$builder."; \
+			$$builder build --tag $(IMAGE) --file docker/trainer/Dockerfile . && \
+			exec $$builder build --tag $(SERVER_IMAGE) --file docker/server/Dockerfile .; \
+			exit 1; \
 		fi; \
 	done; \
 	echo "No builder of images answers: start docker, or install podman or buildah." >&2; exit 1
@@ -49,10 +52,12 @@ deploy-check: ## ask the cluster of KUBECONFIG whether it would take docker/mani
 	@docker/check-manifests
 
 lock: $(BIN)/uv ## choose the newest versions that pyproject.toml allows
-	@echo "Locking requirements.txt, and out of it those of the tests and of the trainer image."
+	@echo "Locking requirements.txt, and out of it those of the tests and of the images."
 	$(LOCK) pyproject.toml --output-file requirements.txt
 	$(LOCK) pyproject.toml --extra test --constraint requirements.txt --output-file tests/requirements.txt
 	$(LOCK) --group steps --constraint requirements.txt --output-file docker/trainer/requirements.txt
+	$(LOCK) --group server --constraint requirements.txt --no-emit-package nvidia-nccl-cu12 \
+		--output-file docker/server/requirements.txt
 
 # The two only add, so that neither undoes the other.
 $(VENV)/installed: requirements.txt $(BIN)/uv

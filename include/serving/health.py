@@ -34,18 +34,10 @@ def _add_server(app: FastAPI, models: Models) -> None:
     @app.get("/v2/health/ready")
     @app.get("/ping")
     async def ready() -> Response:
-        """200 when releases were read and every model with one can answer."""
-        waiting = [state.model for state in models.followed.values() if _waits(state)]
-        # A store that is away for a while does not matter once models were loaded.
-        trouble = None if models.loaded else models.store_trouble
-        is_ready = not waiting and trouble is None
-        content = {"ready": is_ready, "waiting": waiting, "trouble": models.store_trouble}
-        return json_response(content, 200 if is_ready else 503)
-
-
-def _waits(state: Followed) -> bool:
-    """Whether a model has a release that should answer and cannot."""
-    return state.served is None and state.trouble is not None
+        """200 once releases were read, and every model that has a champion then can answer with it."""
+        waiting = [state.model for state in models.followed.values() if state.waits]
+        content = {"ready": models.ready, "waiting": waiting, "trouble": models.store_trouble}
+        return json_response(content, 200 if models.ready else 503)
 
 
 def _add_models(app: FastAPI, answering: Answering) -> None:

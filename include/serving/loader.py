@@ -1,11 +1,14 @@
-"""Follows the release documents: loads what they name and swaps it in, off the event loop."""
+"""Follows the release documents: loads what they name and swaps it in, off the event loop.
+
+They are read from the store, or from where whoever makes the models says.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -37,7 +40,7 @@ class _Awaited:
 
 
 class Models:
-    """Every model with a release document in the store, as fresh as the last poll."""
+    """Every model with a release document, as fresh as the last poll."""
 
     def __init__(
         self,
@@ -47,8 +50,10 @@ class Models:
         *,
         every: float = 0.5,
         retry_after: float = 2.0,
+        documents: Callable[[], Mapping[str, bytes | None]] | None = None,
     ) -> None:
-        self._store, self._cache, self._metrics = store, cache, metrics
+        self._documents_of_now = documents or (lambda: _documents_in(store))
+        self._cache, self._metrics = cache, metrics
         self._every, self._retry_after = every, retry_after
         self._followed: Mapping[str, Followed] = {}
         self._documents: dict[str, bytes | None] = {}
@@ -56,7 +61,7 @@ class Models:
         self._awaited: dict[str, _Awaited] = {}
         self._stopped, self._polled = threading.Event(), threading.Event()
         self._store_trouble: str | None = "the store has not been read yet; ask again in a second"
-        self._loaded = False
+        self._ready = False
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
 
     @property
@@ -70,9 +75,13 @@ class Models:
         return self._store_trouble
 
     @property
-    def loaded(self) -> bool:
-        """Whether the champions of one poll have all been loaded, as far as they can be."""
-        return self._loaded
+    def ready(self) -> bool:
+        """Whether this server has had a champion, and none that it waited for, at once.
+
+        It stays so: a later model that does not load, or a store that is away for a while, keeps nobody
+        from the models that answer.
+        """
+        return self._ready
 
     def start(self) -> None:
         """Poll in the background; returns after the first poll, or sooner when the store is slow."""
@@ -96,7 +105,9 @@ class Models:
             return
         for model, content in contents.items():
             self._follow(model, content)
-        self._store_trouble, self._loaded = None, True
+        self._store_trouble = None
+        states = self._followed.values()
+        self._ready |= any(state.served for state in states) and not any(state.waits for state in states)
         # After all champions: nobody waits for a candidate.
         for model, awaited in list(self._awaited.items()):
             self._follow_candidate(model, awaited)
@@ -109,8 +120,7 @@ class Models:
 
     def _contents(self) -> dict[str, bytes | None]:
         """The documents by model; None where one was there before and is gone."""
-        found = {model: self._store.get(path) for model, path in newest_paths(self._store).items()}
-        return {**dict.fromkeys(self._followed), **found}
+        return {**dict.fromkeys(self._followed), **self._documents_of_now()}
 
     def _follow(self, model: str, content: bytes | None) -> None:
         before = self._followed.get(model, Followed(model))
@@ -201,9 +211,13 @@ class Models:
                 self._cache.keep_only(now.model, [served.release for served in now.versions])
 
 
+def _documents_in(store: Store) -> dict[str, bytes | None]:
+    return {model: store.get(path) for model, path in newest_paths(store).items()}
+
+
 def _parse(model: str, content: bytes | None) -> ReleaseDocument:
     if content is None:
-        raise Rejected(f"release of {model}: gone from the store; reconcile the ledger to write it again")
+        raise Rejected(f"release of {model}: it is gone; reconcile the ledger to write it again")
     try:
         document = ReleaseDocument.model_validate_json(content)
     except ValidationError as error:

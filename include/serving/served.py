@@ -60,6 +60,11 @@ class Followed:
         candidate = self.candidate.served if self.candidate is not None else None
         return tuple(served for served in (self.served, candidate) if served is not None)
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is a champion that should answer and cannot."""
+        return self.served is None and self.trouble is not None
+
     def loaded(self, release: Release) -> Served | None:
         """A release that is loaded already."""
         return next((served for served in self.versions if served.release == release), None)

@@ -31,6 +31,15 @@ A call or a receipt whose bytes changed is named in the log, and never removed. 
 uploads that were broken off cannot be seen: let its lifecycle abort incomplete multipart uploads.
 """
 
+DEPLOYING = """### Deploy the model server
+Makes Deployment, Services, HorizontalPodAutoscaler, PodDisruptionBudget and NetworkPolicy of the server in
+the cluster equal to `kubernetes.server` of the profile, and writes the release documents that its pods
+watch. The log has each line that differs, `-` before and `+` after; a dry run changes nothing.
+
+A new image rolls out pod by pod, each ready before the next one goes. To go back, name the old image in
+the profile and deploy again; which version of a model answers is not decided here but by its releases.
+"""
+
 
 def describe_dataset(spec: DatasetSpec) -> str:
     """Documentation of an ingest DAG, in Markdown."""

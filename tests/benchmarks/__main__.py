@@ -21,6 +21,7 @@ BENCHMARKS = (
     "replay",
     "backfill",
     "pods",
+    "server_pods",
     "memory",
     "scoring",
 )

@@ -41,7 +41,7 @@ HEAVY = (
 )
 PARSE = f"""
 import runpy, sys
-for name in ("datasets", "models", "scoring", "rollback", "tables", "cleaning", "broken_specs"):
+for name in ("datasets", "models", "scoring", "rollback", "tables", "cleaning", "deploy", "broken_specs"):
     runpy.run_path(f"dags/{{name}}.py", run_name=name)
 print([name for name in {HEAVY} if name in sys.modules])
 """
@@ -50,6 +50,7 @@ MODEL_VERBS = ("train", "release", "monitor", "reproduce", "score")
 DAG_IDS = {
     "tables.maintain",
     "perennial.clean",
+    "perennial.deploy",
     "perennial.rollback",
     *(f"{name}.{verb}" for name in CATALOG.dataset_names() for verb in ("ingest", "requeue")),
     *(f"{name}.{verb}" for name in CATALOG.model_names() for verb in MODEL_VERBS),
@@ -176,6 +177,7 @@ def test_a_broken_spec_is_an_import_error_that_names_it_and_all_other_dags_are_t
     assert f"{project.specs}/models/torn.yaml: " in error
     assert set(found.dags) == {
         "perennial.clean",
+        "perennial.deploy",
         "perennial.rollback",
         "tables.maintain",
         *(f"{name}.{verb}" for name in ("trips", "sky") for verb in ("ingest", "requeue")),
@@ -192,6 +194,7 @@ def test_a_model_whose_dataset_is_broken_takes_only_itself_down(
     assert [Path(file).name for file in found.import_errors] == ["broken_specs.py"]
     assert set(found.dags) == {
         "perennial.clean",
+        "perennial.deploy",
         "perennial.rollback",
         "tables.maintain",
         "trips.ingest",

@@ -86,14 +86,16 @@ def deployed(namespace: str, folder: Path) -> Iterator[Cluster]:
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
-def built_image() -> str:
-    """Build the trainer image of what is here, and load it into the cluster; its tag.
+def built_image(name: str = "trainer") -> str:
+    """Build an image of what is here, and load it into the cluster; its tag.
 
     PERENNIAL_BUILD_IMAGE is the command that does both; it gets the tag, the context and the Dockerfile.
-    PERENNIAL_TEST_IMAGE is the tag, for checkouts that share a cluster.
+    PERENNIAL_TEST_IMAGE is the trainer's tag, for checkouts that share a cluster; others begin with it.
     """
     tag = os.environ.get("PERENNIAL_TEST_IMAGE", "perennial-trainer:test")
-    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / "docker/trainer/Dockerfile")]
+    if name != "trainer":
+        tag = f"{tag}-{name}"
+    command = [os.environ["PERENNIAL_BUILD_IMAGE"], tag, str(ROOT), str(ROOT / f"docker/{name}/Dockerfile")]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-5000:]
     return tag

@@ -30,6 +30,14 @@ def image() -> str:
 
 
 @pytest.fixture(scope="session")
+def server_image() -> str:
+    """The tag of the server image, built of what is here and loaded into the cluster."""
+    if "PERENNIAL_BUILD_IMAGE" not in os.environ:
+        pytest.skip("PERENNIAL_BUILD_IMAGE names no builder of images")
+    return built_image("server")
+
+
+@pytest.fixture(scope="session")
 def pod_endpoint() -> str:
     """Where pods find the S3 server."""
     if "PERENNIAL_S3_POD_ENDPOINT" not in os.environ:

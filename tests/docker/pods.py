@@ -39,10 +39,15 @@ def pod_environment(store: str, endpoint: str, **more: str) -> dict[str, str]:
     return {"PERENNIAL_STORE": store, "AWS_ENDPOINT_URL": endpoint, **more, **credentials}
 
 
+def store_on_s3() -> Store:
+    """An empty store of its own on S3."""
+    return Store(f"s3://lake/test-{uuid.uuid4().hex}")
+
+
 @contextmanager
 def running_pods(cluster: Cluster, image: str, endpoint: str, folder: Path) -> Iterator[Pods]:
     """A project with 24 published days on S3, and an MLflow; the environment is the project's meanwhile."""
-    store = Store(f"s3://lake/test-{uuid.uuid4().hex}")
+    store = store_on_s3()
     with (
         pytest.MonkeyPatch.context() as env,
         mlflow_server(folder, str(urlsplit(endpoint).hostname)) as mlflow,

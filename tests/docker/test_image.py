@@ -82,8 +82,9 @@ def test_a_step_has_no_token_for_the_cluster(inside: dict[str, Any]) -> None:
     assert inside["token"] is False
 
 
-def test_the_image_has_the_versions_of_the_lock_and_no_airflow() -> None:
-    lock, inside = _pins(ROOT / "requirements.txt"), _pins(ROOT / "docker/trainer/requirements.txt")
+@pytest.mark.parametrize("image", ["trainer", "server"])
+def test_the_images_have_the_versions_of_the_lock_and_no_airflow(image: str) -> None:
+    lock, inside = _pins(ROOT / "requirements.txt"), _pins(ROOT / f"docker/{image}/requirements.txt")
     assert inside < lock
     assert not {pin for pin in inside if pin.startswith("apache-airflow")}
 
@@ -93,7 +94,10 @@ def test_make_image_builds_with_the_first_builder_that_answers(tmp_path: Path) -
     _builder(tmp_path / "podman", 'echo "podman $*"')
     made = _make_image(tmp_path)
     assert made.returncode == 0, made.stderr
-    assert made.stdout.splitlines()[-1] == f"podman build --tag {IMAGE} --file docker/trainer/Dockerfile ."
+    assert made.stdout.splitlines()[-2:] == [
+        f"podman build --tag {IMAGE} --file docker/trainer/Dockerfile .",
+        "podman build --tag perennial-server:latest --file docker/server/Dockerfile .",
+    ]
 
 
 def test_without_a_builder_make_image_says_what_to_install(tmp_path: Path) -> None:

@@ -15,6 +15,13 @@ RIGHTS_OF_AIRFLOW = {
     *(("", "events", verb) for verb in ("list", "watch")),
     *(("", "services", verb) for verb in ("list", "delete")),
     *(("batch", "jobs", verb) for verb in ("create", "get", "list", "watch", "delete")),
+    *(
+        (group, kind, verb)
+        for group in ("apps", "autoscaling", "policy", "networking.k8s.io")
+        for kind in ("deployments", "horizontalpodautoscalers", "poddisruptionbudgets", "networkpolicies")
+        for verb in ("create", "get", "patch")
+    ),
+    *(("", kind, verb) for kind in ("configmaps", "services") for verb in ("create", "get", "patch")),
 }
 UNREACHABLE = """
 apiVersion: v1
@@ -57,7 +64,16 @@ def test_the_account_of_steps_may_do_what_anybody_may(cluster: Cluster) -> None:
     assert _rights(cluster, "perennial-step") == _rights(cluster, "nobody")
 
 
-def test_the_account_of_airflow_may_start_and_watch_pods_and_jobs_and_to_clean_up_and_nothing_else(
+def test_the_account_of_the_server_may_read_the_releases_and_nothing_else(cluster: Cluster) -> None:
+    more = _rights(cluster, "perennial-server") - _rights(cluster, "nobody")
+    assert more == {("", "configmaps", verb) for verb in ("get", "watch")}
+    who = f"--as=system:serviceaccount:{cluster.namespace}:perennial-server"
+    assert cluster.kubectl("auth", "can-i", "get", "configmaps/model-releases", who).strip() == "yes"
+    with pytest.raises(Refused):
+        cluster.kubectl("auth", "can-i", "get", "configmaps/another", who)
+
+
+def test_the_account_of_airflow_may_start_watch_and_clean_up_pods_and_deploy_the_server_and_nothing_else(
     cluster: Cluster,
 ) -> None:
     assert _rights(cluster, "perennial-airflow") - _rights(cluster, "nobody") == RIGHTS_OF_AIRFLOW

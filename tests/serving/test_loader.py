@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.lifecycle.errors import Transient
-from include.lifecycle.release.document import Release, release_path
+from include.lifecycle.release.document import Release, ReleaseDocument, release_path
 from include.lifecycle.store.objects import Store, object_path
 from include.serving.loader import Followed, Models
 from include.serving.metrics import Metrics
@@ -23,12 +23,12 @@ def models(tmp_path: Path, store: Store, metrics: Metrics) -> Models:
     return Models(store, PackageCache(tmp_path / "cache", store), metrics, retry_after=0.0)
 
 
-def test_a_server_has_loaded_when_it_follows_every_release(
+def test_a_server_is_ready_when_it_follows_every_release(
     tmp_path: Path, store: Store, packages: dict[str, Path], metrics: Metrics
 ) -> None:
     class Watched(PackageCache):
         def fetch(self, model: str, release: Release) -> Path:
-            said.append((models.loaded, models.store_trouble))
+            said.append((models.ready, models.store_trouble))
             return super().fetch(model, release)
 
     said: list[tuple[bool, str | None]] = []
@@ -37,7 +37,43 @@ def test_a_server_has_loaded_when_it_follows_every_release(
         publish(store, release_of(packages["1"], "1", store), model=model)
     models.poll()
     assert said == [(False, "the store has not been read yet; ask again in a second")] * 2
-    assert (models.loaded, models.store_trouble) == (True, None)
+    assert (models.ready, models.store_trouble) == (True, None)
+
+
+def test_a_server_without_any_champion_is_not_ready(models: Models, store: Store) -> None:
+    models.poll()
+    assert not models.ready
+    publish(store, None)
+    models.poll()
+    assert not models.ready
+
+
+def test_a_later_model_that_does_not_load_keeps_nobody_from_the_others(
+    models: Models, store: Store, packages: dict[str, Path]
+) -> None:
+    broken = release_of(packages["2"], "2", store)
+    store.remove(object_path(broken.package["booster.ubj"].sha256))
+    publish(store, broken, model="broken")
+    publish(store, release_of(packages["1"], "1", store))
+    models.poll()
+    assert not models.ready, "it might do so on a server that is to be replaced"
+    publish(store, release_of(packages["1"], "1", store), seq=2, model="broken")
+    models.poll()
+    assert models.ready
+    publish(store, broken, model="another")
+    models.poll()
+    assert models.followed["another"].waits
+    assert models.ready
+
+
+def test_documents_come_from_where_they_are_said_to(
+    tmp_path: Path, store: Store, packages: dict[str, Path], metrics: Metrics
+) -> None:
+    document = ReleaseDocument(model=MODEL, seq=3, champion=release_of(packages["1"], "1", store))
+    told = {MODEL: document.model_dump_json().encode()}
+    models = Models(store, PackageCache(tmp_path / "cache", store), metrics, documents=lambda: told)
+    models.poll()
+    assert (version_of(models.followed[MODEL]), models.followed[MODEL].seq) == ("1", 3)
 
 
 def version_of(state: Followed) -> str | None:
@@ -131,7 +167,7 @@ def test_a_document_that_is_gone_leaves_the_version_serving(
     Path(store.uri, release_path(MODEL, 1)).unlink()
     models.poll()
     assert version_of(models.followed[MODEL]) == "1"
-    assert "gone from the store" in str(models.followed[MODEL].trouble)
+    assert "it is gone; reconcile" in str(models.followed[MODEL].trouble)
 
 
 def test_a_document_without_champion_ends_the_serving(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from include.lifecycle.model.packaging import package_of
 from include.lifecycle.model.registry import Registry
 from include.lifecycle.release.costs import month_tags
@@ -12,8 +14,12 @@ from include.lifecycle.store.ledger import Ledger, verify_anchor
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import read_receipt
 
+Announce = Callable[[ReleaseDocument], object]
+"""Brings a release document to servers that follow it elsewhere than in the store; an older one changes
+nothing. Raises Transient where they are not reached."""
 
-def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
+
+def reconcile(model: str, store: Store, registry: Registry, announce: Announce | None = None) -> ModelState:
     """Set release document, aliases, tags and anchor from the fold; returns the state they follow from.
 
     It begins again when the ledger grew meanwhile: of two at once, the slower one leaves nothing old.
@@ -26,7 +32,7 @@ def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
         if anchored is not None:
             verify_anchor(entries, *anchored)
         state = fold(entries)
-        _write_document(model, state, store)
+        _write_document(model, state, store, announce)
         registry.set_aliases(model, aliases(state))
         registry.set_tags(model, month_tags(state.usage))
         registry.set_anchor(model, state.seq, state.hash)
@@ -34,14 +40,18 @@ def reconcile(model: str, store: Store, registry: Registry) -> ModelState:
             return state
 
 
-def publish(model: str, store: Store) -> None:
+def publish(model: str, store: Store, announce: Announce | None = None) -> None:
     """Write the release document alone: traffic follows a decision also while the registry is away."""
-    _write_document(model, fold(Ledger(store, model).entries()), store)
+    _write_document(model, fold(Ledger(store, model).entries()), store, announce)
 
 
-def _write_document(model: str, state: ModelState, store: Store) -> None:
-    if state.seq >= 0:
-        write_release(release_document(model, state, store), store)
+def _write_document(model: str, state: ModelState, store: Store, announce: Announce | None) -> None:
+    if state.seq < 0:
+        return
+    document = release_document(model, state, store)
+    write_release(document, store)
+    if announce is not None:
+        announce(document)
 
 
 def aliases(state: ModelState) -> dict[str, str | None]:

@@ -9,8 +9,9 @@ from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Self
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
 
 from include.lifecycle.errors import SpecError
 from include.lifecycle.spec.catalog import open_catalog
@@ -20,6 +21,35 @@ from include.lifecycle.spec.reading import read_spec
 from include.lifecycle.spec.value import Value
 
 _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+class ModelServer(Value):
+    """The model server in the cluster: one Deployment, whose every pod answers for every model."""
+
+    image: str = "perennial-server:latest"
+    replicas: int = Field(default=3, ge=1)
+    """Pods at least; with one alone, a node that is drained interrupts the service."""
+    max_replicas: int = Field(default=6, ge=1)
+    """Pods at most, when they are busy."""
+    cpu: float = Field(default=1, gt=0)
+    """Cores that a pod is promised; it may use idle ones too."""
+    memory: Bytes = ByteSize(2 << 30)
+    """What a pod is promised, and may not exceed."""
+    busy: int = Field(default=70, ge=1, le=100)
+    """Percent of the promised cores, used by the pods on average, above which there are more pods."""
+    secrets: tuple[str, ...] = ("perennial-store", "perennial-server")
+    """Secrets whose keys are the pods' environment: the store, and PERENNIAL_SERVER_KEYS."""
+    claim: str | None = None
+    """PersistentVolumeClaim (ReadWriteMany) for predictions that are not in the store yet; without one
+    they are lost with the pod's node."""
+    ports: tuple[int, ...] = (443, 6443)
+    """Where the pods may connect to: the store's port and that of Kubernetes' API server."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas: {self.max_replicas} is less than replicas: {self.replicas}")
+        return self
 
 
 class Kubernetes(Value):
@@ -36,6 +66,8 @@ class Kubernetes(Value):
     priority_class: str | None = "perennial-training"
     startup: Duration = timedelta(minutes=10)
     """How long a pod that has its node may take to pull the image and start."""
+    server: ModelServer | None = None
+    """Where it is given, `perennial.deploy` deploys the model server, and releases reach it."""
 
     def image(self, name: str) -> str:
         """The image of that name; raises SpecError when the profile has none."""

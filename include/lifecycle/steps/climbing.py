@@ -15,7 +15,7 @@ from include.lifecycle.release.fold import fold
 from include.lifecycle.release.judge import Judgement, judge_errors
 from include.lifecycle.release.ladder import Rung, next_rung, rung_of
 from include.lifecycle.release.moves import move
-from include.lifecycle.release.reconcile import publish
+from include.lifecycle.release.reconcile import Announce, publish
 from include.lifecycle.release.state import IN_TRAFFIC
 from include.lifecycle.spec.catalog import label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
@@ -27,7 +27,13 @@ from include.lifecycle.store.objects import Store
 
 
 def climb(
-    model: ModelSpec, version: str, store: Store, actor: Actor, *, further: bool = False
+    model: ModelSpec,
+    version: str,
+    store: Store,
+    actor: Actor,
+    *,
+    further: bool = False,
+    announce: Announce | None = None,
 ) -> tuple[Rung, datetime] | None:
     """The rung that a version is on, or the next one when it is `further`; and since when (wall clock).
 
@@ -44,7 +50,7 @@ def climb(
         why = f"for {format_duration(rung.duration)} at least, and {rung.enough} to look at"
         entry = record(ledger, move(version, rung.stage, why, **rung.data(model.release)), actor)
         since = entry.at if entry else since
-    publish(model.name, store)
+    publish(model.name, store, announce)
     return (rung, since) if rung else None
 
 
@@ -77,8 +83,10 @@ def _with_labels(answers: pd.DataFrame, model: ModelSpec, rows: DatasetSpec, sto
     return answers.merge(labels, left_on="key", right_on="_key")
 
 
-def abort(model: str, version: str, why: str, store: Store, actor: Actor) -> Moved | None:
+def abort(
+    model: str, version: str, why: str, store: Store, actor: Actor, announce: Announce | None = None
+) -> Moved | None:
     """Take a version out of live requests, at once."""
     entry = record(Ledger(store, model), move(version, "aborted", why), actor)
-    publish(model, store)
+    publish(model, store, announce)
     return moved(version, entry)

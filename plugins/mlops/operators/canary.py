@@ -11,6 +11,7 @@ from mlops.business_time import Context, actor
 from mlops.notices import of_move
 from mlops.notifying import tell
 from mlops.operators.step import LifecycleOperator, airflow_errors
+from mlops.release_map import announcer
 from mlops.triggers.canary import CanaryTrigger
 
 
@@ -43,7 +44,7 @@ class CanaryOperator(LifecycleOperator):
             why = event["why"] if event["stop"] else self._errs(version)
             if why is None:
                 return self._climb(context, version, further=True)
-            moved = abort(self.model, version, why, self.store, actor(context))
+            moved = abort(self.model, version, why, self.store, actor(context), announcer())
             tell(of_move(self.model, moved), context)
             return {"version": version, "event": moved.event if moved else "aborted", "why": why}
 
@@ -61,7 +62,7 @@ class CanaryOperator(LifecycleOperator):
         from include.lifecycle.steps.climbing import climb
 
         model = open_catalog().model(self.model)
-        climbed = climb(model, version, self.store, actor(context), further=further)
+        climbed = climb(model, version, self.store, actor(context), further=further, announce=announcer())
         if climbed is None:
             return {"version": version, "event": "climbed", "why": "no rung is left"}
         rung, since = climbed

@@ -15,6 +15,7 @@ from mlops.links import VersionLink, version_address
 from mlops.notices import of_move, of_rollback
 from mlops.notifying import tell
 from mlops.operators.step import LifecycleOperator
+from mlops.release_map import announcer
 
 
 class StageOperator(LifecycleOperator):
@@ -84,7 +85,7 @@ class ReconcileOperator(LifecycleOperator):
         """Return the champion that everything points at now."""
         from include.lifecycle.release.reconcile import reconcile
 
-        state = reconcile(self.model, self.store, RegistryHook().get_conn())
+        state = reconcile(self.model, self.store, RegistryHook().get_conn(), announcer())
         if state.champion is None:
             raise AirflowSkipException("no champion yet")
         return {"champion": state.champion.version, "ledger_seq": state.seq}
@@ -117,9 +118,9 @@ class RollBackOperator(LifecycleOperator):
             self.log.info(
                 "from version %s to %s, because %s", entry.data["version"], entry.data["to"], reason
             )
-        publish(self.model, store)
+        publish(self.model, store, announcer())
         tell(of_rollback(self.model, entry), context)
-        state = reconcile(self.model, store, RegistryHook().get_conn())
+        state = reconcile(self.model, store, RegistryHook().get_conn(), announcer())
         assert state.champion is not None
         return {"champion": state.champion.version, "ledger_seq": state.seq}
 
