@@ -108,7 +108,7 @@ def test_people_are_told_of_an_abort_once(project: Project, receivers: Receivers
     event = {"stop": True, "why": "failed requests 9% > 1%"}
     for _ in range(2):  # a retry finds it decided
         operator = CanaryOperator(task_id="canary", model=MODEL, staged=None)
-        assert operator.resume(context, event=event, version="2")["event"] == "aborted"
+        assert operator.resume(context, event=event, version="2", rung={})["event"] == "aborted"
     assert _all_three(receivers).splitlines() == [
         "late: version 2 was taken out of live requests",
         "why: failed requests 9% > 1%",

@@ -21,6 +21,10 @@ class Rung(Value):
     enough: int
     """Rows that both scored in shadow, requests that the candidate answered on this rung and those before."""
 
+    def is_of(self, standing: Standing) -> bool:
+        """Whether a version that stands there is on this rung."""
+        return (self.stage, self.share) == (standing.stage, standing.share)
+
     def seen(self, counts: Counts) -> int:
         """How many of these there were."""
         return counts.difference.count if self.stage == "shadow" else counts.candidate.failed.count
@@ -47,8 +51,7 @@ def rungs(policy: ReleasePolicy) -> list[Rung]:
 
 def rung_of(policy: ReleasePolicy, standing: Standing) -> Rung | None:
     """The rung that a version is on; None below the first, and where the YAML has it no more."""
-    where = standing.stage, standing.share
-    return next((rung for rung in rungs(policy) if (rung.stage, rung.share) == where), None)
+    return next((rung for rung in rungs(policy) if rung.is_of(standing)), None)
 
 
 def next_rung(policy: ReleasePolicy, standing: Standing) -> Rung | None:

@@ -16,7 +16,7 @@ from include.lifecycle.release.judge import Judgement, judge_errors
 from include.lifecycle.release.ladder import Rung, next_rung, rung_of
 from include.lifecycle.release.moves import move
 from include.lifecycle.release.reconcile import Announce, publish
-from include.lifecycle.release.state import IN_TRAFFIC
+from include.lifecycle.release.state import IN_TRAFFIC, Standing
 from include.lifecycle.spec.catalog import label_known_after
 from include.lifecycle.spec.dataset import DatasetSpec
 from include.lifecycle.spec.model import ModelSpec
@@ -32,26 +32,35 @@ def climb(
     store: Store,
     actor: Actor,
     *,
-    further: bool = False,
+    watched: Rung | None = None,
     announce: Announce | None = None,
 ) -> tuple[Rung, datetime] | None:
-    """The rung that a version is on, or the next one when it is `further`; and since when (wall clock).
+    """The rung that a version is on, or the next one when it is still on the one that was `watched`; and
+    since when (wall clock).
 
-    Servers are told before it returns. None when there is nothing to climb: the policy asks for no shadow
+    Of two who watched the same rung only one takes it further. Servers are told before it returns, also of
+    what another try decided and died. None when there is nothing to climb: the policy asks for no shadow
     and no canary, there is no champion to compare it with, it stands at the top, or it was decided on.
     """
-    ledger = Ledger(store, model.name)
-    state = fold(ledger.entries())
-    standing = state.standings.get(version)
-    if standing is None or state.champion is None:
-        return None
-    rung, since = None if further else rung_of(model.release, standing), standing.since
-    if rung is None and (rung := next_rung(model.release, standing)) is not None:
+    ledger, found = Ledger(store, model.name), None
+    while (standing := _compared(ledger, version)) is not None:
+        rung = rung_of(model.release, standing)
+        if rung is not None and (watched is None or not watched.is_of(standing)):
+            found = rung, standing.since
+            break
+        if (rung := next_rung(model.release, standing)) is None:
+            break
         why = f"for {format_duration(rung.duration)} at least, and {rung.enough} to look at"
-        entry = record(ledger, move(version, rung.stage, why, **rung.data(model.release)), actor)
-        since = entry.at if entry else since
+        record(ledger, move(version, rung.stage, why, **rung.data(model.release)), actor)
+        watched = None  # where it stands now, and since when, is the ledger's to say
     publish(model.name, store, announce)
-    return (rung, since) if rung else None
+    return found
+
+
+def _compared(ledger: Ledger, version: str) -> Standing | None:
+    """Where a version stands that is undecided, with a champion beside it."""
+    state = fold(ledger.entries())
+    return state.standings.get(version) if state.champion else None
 
 
 def judge_by_labels(model: ModelSpec, rows: DatasetSpec, version: str, store: Store) -> Judgement:

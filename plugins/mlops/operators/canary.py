@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
+from include.lifecycle.release.ladder import Rung
 from include.lifecycle.spec.catalog import open_catalog
 from mlops.business_time import Context, actor
 from mlops.notices import of_move
@@ -33,17 +34,19 @@ class CanaryOperator(LifecycleOperator):
         version, event = self.staged["version"], self.staged["event"]
         if event == "rejected":
             raise AirflowSkipException(f"version {version} was rejected: {self.staged['why']}")
-        return self._climb(context, version, further=False)
+        return self._climb(context, version)
 
-    def resume(self, context: Context, event: dict[str, Any], version: str) -> dict[str, Any]:
-        """Climb on, or abort, after a rung was watched."""
+    def resume(
+        self, context: Context, event: dict[str, Any], version: str, rung: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Climb on, or abort, after that rung was watched."""
         from include.lifecycle.steps.climbing import abort
 
         with airflow_errors():
             self.log.info("version %s: %s", version, event["why"])
             why = event["why"] if event["stop"] else self._errs(version)
             if why is None:
-                return self._climb(context, version, further=True)
+                return self._climb(context, version, watched=Rung.model_validate(rung))
             moved = abort(self.model, version, why, self.store, actor(context), announcer())
             tell(of_move(self.model, moved), context)
             return {"version": version, "event": moved.event if moved else "aborted", "why": why}
@@ -58,20 +61,16 @@ class CanaryOperator(LifecycleOperator):
         self.log.info("version %s, by labels known by now: %s", version, found.why)
         return found.why if found.stop else None
 
-    def _climb(self, context: Context, version: str, *, further: bool) -> dict[str, Any]:
+    def _climb(self, context: Context, version: str, watched: Rung | None = None) -> dict[str, Any]:
         from include.lifecycle.steps.climbing import climb
 
         model = open_catalog().model(self.model)
-        climbed = climb(model, version, self.store, actor(context), further=further, announce=announcer())
+        climbed = climb(model, version, self.store, actor(context), watched=watched, announce=announcer())
         if climbed is None:
             return {"version": version, "event": "climbed", "why": "no rung is left"}
         rung, since = climbed
         self.log.info("version %s: %s, share %g", version, rung.stage, rung.share)
-        trigger = CanaryTrigger(
-            model=self.model,
-            version=version,
-            policy=model.release.model_dump(mode="json"),
-            rung=rung.model_dump(mode="json"),
-            since=since.isoformat(),
-        )
-        raise TaskDeferred(trigger=trigger, method_name="resume", kwargs={"version": version})
+        told: dict[str, Any] = {"version": version, "rung": rung.model_dump(mode="json")}
+        policy = model.release.model_dump(mode="json")
+        trigger = CanaryTrigger(model=self.model, policy=policy, since=since.isoformat(), **told)
+        raise TaskDeferred(trigger=trigger, method_name="resume", kwargs=told)

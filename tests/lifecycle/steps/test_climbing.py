@@ -5,6 +5,7 @@ import pytest
 from include.lifecycle.release.decisions import record
 from include.lifecycle.release.document import ReleaseDocument, read_release
 from include.lifecycle.release.judge import Judgement
+from include.lifecycle.release.ladder import rungs
 from include.lifecycle.release.moves import move
 from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.release import Canary, Shadow
@@ -32,8 +33,11 @@ def _model(world: Project) -> ModelSpec:
     return spec.model_copy(update={"release": spec.release.model_copy(update=way)})
 
 
-def _climb(world: Project, model: ModelSpec, *, further: bool = False) -> tuple[str, float] | None:
-    found = climb(model, "2", world.store, ACTOR, further=further)
+def _climb(
+    world: Project, model: ModelSpec, watched: tuple[str, float] | None = None
+) -> tuple[str, float] | None:
+    on = next((rung for rung in rungs(model.release) if (rung.stage, rung.share) == watched), None)
+    found = climb(model, "2", world.store, ACTOR, watched=on)
     if found is None:
         return None
     assert found[1] <= datetime.now(UTC)
@@ -49,14 +53,16 @@ def _document(world: Project) -> ReleaseDocument:
 
 def test_a_version_climbs_from_shadow_to_the_top_and_servers_are_told_of_each_rung(approved: Project) -> None:
     model = _model(approved)
-    for rung in (("shadow", 0), ("canary", 0.1), ("canary", 0.5)):
-        assert _climb(approved, model, further=rung != ("shadow", 0)) == rung
+    watched = None
+    for rung in (("shadow", 0.0), ("canary", 0.1), ("canary", 0.5)):
+        assert _climb(approved, model, watched) == rung
+        watched = rung
         document = _document(approved)
         assert document.candidate is not None
         assert document.champion is not None
         assert (document.champion.version, document.candidate.version) == ("1", "2")
         assert (document.share, document.slow_seconds, document.slice_by) == (rung[1], 0.05, "city")
-    assert _climb(approved, model, further=True) is None
+    assert _climb(approved, model, watched) is None
     promoted = promote(MODEL, "2", approved.store, ACTOR)
     assert promoted is not None
     assert promoted.event == "promoted"
@@ -68,6 +74,24 @@ def test_who_is_tried_again_stays_on_its_rung_and_its_time_goes_on(approved: Pro
     entries = approved.ledger.length()
     assert climb(model, "2", approved.store, ACTOR) == first
     assert approved.ledger.length() == entries
+
+
+def test_of_two_who_watched_the_same_rung_only_one_takes_it_further(approved: Project) -> None:
+    model = _model(approved)
+    shadow = _climb(approved, model)
+    assert [_climb(approved, model, shadow) for _ in range(2)] == [("canary", 0.1)] * 2
+    assert approved.state().standings["2"].share == 0.1
+
+
+def test_servers_are_told_of_an_abort_by_the_next_try_when_the_first_died_after_the_decision(
+    approved: Project,
+) -> None:
+    model = _model(approved)
+    _climb(approved, model)
+    record(approved.ledger, move("2", "aborted", "it fails"), ACTOR)
+    assert _document(approved).candidate is not None
+    assert _climb(approved, model) is None
+    assert _document(approved).candidate is None
 
 
 def test_without_a_policy_or_a_champion_there_is_nothing_to_climb(approved: Project) -> None:

@@ -112,7 +112,8 @@ def _climb(rungs: list[tuple[str, float]] | None = None) -> dict[str, Any]:
             event = asyncio.run(asyncio.wait_for(_event(deferred.trigger), 60))
             if rungs is not None:
                 rungs.append((deferred.trigger.rung["stage"], deferred.trigger.rung["share"]))
-            run = lambda event=event: _operator().resume(context, event=event, version="2")  # noqa: E731
+            told = deferred.kwargs
+            run = lambda event=event, told=told: _operator().resume(context, event=event, **told)  # noqa: E731
         else:
             return found
 
@@ -181,10 +182,11 @@ def test_a_version_that_errs_is_stopped_before_the_next_rung_once_labels_say_so(
     world.add("models/late.yaml", POLICY)
     tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
     _approve(world, read_receipt(template[1], world.store))
-    with pytest.raises(TaskDeferred):
+    with pytest.raises(TaskDeferred) as deferred:
         _operator().execute(context_of())
     log_answers(world, off=0.9)
-    aborted = _operator().resume(context_of(), event={"stop": False, "why": "all seen"}, version="2")
+    told = deferred.value.kwargs
+    aborted = _operator().resume(context_of(), event={"stop": False, "why": "all seen"}, **told)
     assert aborted["event"] == "aborted"
     assert "its squared error is higher" in aborted["why"]
     assert world.state().candidate is None
