@@ -126,7 +126,7 @@ class RollBackOperator(LifecycleOperator):
 
 
 class AwaitServerOperator(LifecycleOperator):
-    """Waits until the server answers with the champion."""
+    """Waits until the server answers with the champion, whoever that is by then."""
 
     ui_color = "#d7ecd9"
     template_fields = ("model",)
@@ -148,15 +148,11 @@ class AwaitServerOperator(LifecycleOperator):
             wait_fixed,
         )
 
-        from include.lifecycle.release.document import read_release
-
-        document = read_release(self.model, self.store)
-        wanted = document.champion.version if document and document.champion else None
-        if wanted is None:
+        if self._champion() is None:
             raise AirflowSkipException("no champion yet")
         server = ServerHook()
         asking = retry(
-            retry=retry_if_result(lambda version: version != wanted)
+            retry=retry_if_result(lambda version: version != self._champion())
             | retry_if_exception_type(httpx.TransportError),
             stop=stop_after_delay(self.patience_seconds),
             wait=wait_fixed(0.2),
@@ -165,6 +161,13 @@ class AwaitServerOperator(LifecycleOperator):
             return str(asking(server.champion)(self.model))
         except RetryError as error:
             raise Transient(
-                f"the server does not answer with version {wanted} of {self.model} "
+                f"the server does not answer with version {self._champion()} of {self.model} "
                 f"({error.last_attempt}); look at its log, then clear this task"
             ) from None
+
+    def _champion(self) -> str | None:
+        """The version that the newest release document names: it may be another one while this waits."""
+        from include.lifecycle.release.document import read_release
+
+        document = read_release(self.model, self.store)
+        return document.champion.version if document and document.champion else None

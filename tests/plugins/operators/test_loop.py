@@ -25,13 +25,16 @@ from mlops.operators.train import (
 )
 
 from include.lifecycle.model.registry import Registry
+from include.lifecycle.release.decisions import record
 from include.lifecycle.release.document import read_release, write_release
-from include.lifecycle.release.reconcile import release_document
+from include.lifecycle.release.moves import roll_back
+from include.lifecycle.release.reconcile import publish, release_document
 from include.lifecycle.store.receipts import read_receipt, write_receipt
 from tests.lifecycle import tiny
 from tests.lifecycle.steps.test_watching import measured_window, serve
-from tests.lifecycle.tiny import MODEL, Project, midnight
+from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
 from tests.plugins.contexts import context_of, day_of
+from tests.servers import Answer, Api, Asked
 
 CANDIDATE = Asset("late.candidate", uri="perennial://model/late/candidate")
 DRIFT = Asset("late.drift", uri="perennial://model/late/drift")
@@ -111,6 +114,25 @@ def test_a_server_that_does_not_answer_with_the_champion_is_asked_again_later(
     with pytest.raises(AirflowException, match="does not answer with version 5") as caught:
         operator.execute(context_of())
     assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_who_waits_for_a_champion_that_is_rolled_back_meanwhile_waits_for_the_one_before(
+    world: Project, template: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "4")
+    tiny.crown(world, read_receipt(template[1], world.store), "5")
+    publish(MODEL, world.store)
+
+    def roll_back_and_answer(asked: Asked) -> Answer:
+        record(world.ledger, roll_back("4", "too slow", ACTOR, midnight(5000)), ACTOR)
+        publish(MODEL, world.store)
+        return Answer(json.dumps({"versions": ["4"]}))
+
+    with Api(roll_back_and_answer) as server:
+        connection = {"conn_type": "http", "host": "127.0.0.1", "port": server.connection().port}
+        monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_SERVER", json.dumps(connection))
+        operator = AwaitServerOperator(task_id="await_server", model=MODEL, patience_seconds=2)
+        assert operator.execute(context_of()) == "4"
 
 
 def test_a_version_that_fails_a_gate_is_skipped_with_the_reason_and_the_lease_is_free(world: Project) -> None:
