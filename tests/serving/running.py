@@ -17,17 +17,24 @@ import httpx
 
 
 class RunningServer:
-    """`python -m include.serving` on a free port, with its own home; a context manager."""
+    """`python -m include.serving` with its own home, on a free port of this machine where no address is
+    given; a context manager."""
 
-    def __init__(self, home: Path, store: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        store: str,
+        environment: Mapping[str, str] | None = None,
+        address: tuple[str, int] | None = None,
+    ) -> None:
         self.home = home
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host, self.port = address or ("127.0.0.1", free_port())
+        self.url = f"http://{self.host}:{self.port}"
         self.log = home / "server.log"
         home.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "include.serving", "--port", str(self.port)],
+                [sys.executable, "-m", "include.serving", "--host", self.host, "--port", str(self.port)],
                 env={
                     **os.environ,
                     "PERENNIAL_HOME": str(home),
