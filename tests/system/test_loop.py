@@ -86,7 +86,8 @@ def test_drift_retrains_and_a_new_version_comes_through_shadow_and_canary(world:
 
 def test_a_version_that_learned_another_label_is_taken_out_of_traffic(world: World) -> None:
     path = world.specs / "models" / f"{MODEL}.yaml"
-    path.write_text(path.read_text().replace("rows: 0", "rows: 1000"))
+    policy = path.read_text()
+    path.write_text(policy.replace("rows: 0", "rows: 1000"))
     second = world.replay.state().champion
     assert second is not None
     day = second.as_of.date()
@@ -94,6 +95,7 @@ def test_a_version_that_learned_another_label_is_taken_out_of_traffic(world: Wor
 
     world.replay.careless(world.specs, day + timedelta(days=1))
 
+    path.write_text(policy)  # nobody asks the server any more, which a later version would wait for
     assert champion(world) == "2"
     first, *_, last = [entry for entry in Ledger(world.store, MODEL).entries() if _is_about(entry, "3")]
     assert (first.event, last.event) == ("proposed", "aborted")
