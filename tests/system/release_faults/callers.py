@@ -61,16 +61,17 @@ class Callers:
         draw, number = random.Random(name), 0
         with httpx.Client(timeout=20) as client:
             while not self._over.is_set():
-                hosts = sorted(self._looks.ready)
-                draw.shuffle(hosts)
-                self._one(client, hosts, draw.choice(self._rows), f"{name}-{number}")
+                self._one(client, draw, f"{name}-{number}")
                 number += 1
                 time.sleep(_EVERY)
 
-    def _one(self, client: httpx.Client, hosts: list[str], row: dict[str, Any], request_id: str) -> None:
-        why = "no server is ready"
-        for tries, host in enumerate(hosts):
-            self.repeated += tries
+    def _one(self, client: httpx.Client, draw: random.Random, request_id: str) -> None:
+        """Ask a server, and when it hangs up one that is ready by then."""
+        row, tried, why = draw.choice(self._rows), set[str](), list[str]()
+        while left := sorted(self._looks.ready - tried):
+            host = draw.choice(left)
+            tried.add(host)
+            self.repeated += len(tried) - 1
             sent = time.monotonic()
             try:
                 reply = client.post(
@@ -79,12 +80,12 @@ class Callers:
                     headers={"X-Request-Id": request_id},
                 )
             except httpx.TransportError as error:
-                why = f"{host}: {type(error).__name__} {error}"
+                why.append(f"{host} after {time.monotonic() - sent:.1f} s: {type(error).__name__} {error}")
                 continue
             if not reply.is_success:
-                why = f"{host}: {reply.status_code} {reply.text}"
+                why.append(f"{host}: {reply.status_code} {reply.text}")
                 break
             version = reply.json()["version"]
             self.answered.append(Answered(sent, time.monotonic(), host, version))
             return
-        self.unanswered.append(f"{request_id}: {why}")
+        self.unanswered.append(f"{request_id}: {', '.join(why) or 'no server is ready'}")
