@@ -7,7 +7,6 @@ end. PERENNIAL_SERVER_REQUESTS changes the number of requests.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import tempfile
@@ -19,12 +18,13 @@ import psutil
 
 from include.lifecycle.store.objects import Store
 from tests.benchmarks.figures import Figure, at_most, plain
+from tests.benchmarks.load import load
 from tests.serving.released import MODEL, ROW, make_package, publish, release_of
 from tests.serving.running import RunningServer, wait_until
 
 REQUESTS = int(os.environ.get("PERENNIAL_SERVER_REQUESTS") or 1_000_000)
 PARTS = 10
-CONNECTIONS = 4
+BODY = json.dumps({"dataframe_records": [ROW]}).encode()
 MAX_GROWTH = 32.0
 
 
@@ -50,25 +50,6 @@ def run() -> list[Figure]:
 
 def _after(server: RunningServer, requests: int) -> float:
     """MB in memory after so many requests, when all of them are in Delta."""
-    asyncio.run(_ask(server.port, requests // CONNECTIONS))
+    load(server.port, BODY, requests=requests)
     server.flush()
     return float(psutil.Process(server.process.pid).memory_info().rss) / 1e6
-
-
-async def _ask(port: int, requests: int) -> None:
-    await asyncio.gather(*(_connection(port, requests) for _ in range(CONNECTIONS)))
-
-
-async def _connection(port: int, requests: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    body = json.dumps({"dataframe_records": [ROW]}).encode()
-    head = f"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-    request = head.encode() + body
-    for _ in range(requests):
-        writer.write(request)
-        header = await reader.readuntil(b"\r\n\r\n")
-        size = int(header.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        reply = await reader.readexactly(size)
-        if not header.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(f"{header.decode()}{reply.decode()}")
-    writer.close()

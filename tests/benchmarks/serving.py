@@ -1,13 +1,11 @@
 """How fast is the model server, all of it on, beside `mlflow models serve` and an app of one's own?
 
 `python -m tests.benchmarks.serving` trains one model of 200 trees, starts each server on it in turn and
-sends requests of one row and of a hundred over four connections. With `--requests 1000000` it sends so many
-of one row to Perennial alone, and says what that did to its memory.
+sends requests of one row and of a hundred over four connections.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -45,7 +43,6 @@ INPUTS = {f"x{number}": "number" for number in range(12)}
 FEATURES = f"def features(rows):\n    return {{name: rows[name] for name in {list(INPUTS)}}}\n".encode()
 TREES, DEPTH = 200, 6
 MANY = 100
-_WARM = 20_000
 # The very pyfunc that is registered with each version; importing it would declare it to MLflow.
 _PYFUNC = Path(packaging.__file__).with_name("pyfunc_model.py")
 
@@ -69,12 +66,7 @@ class Measured:
 
 def main() -> None:
     """Measure, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--requests", type=int, help="send so many to Perennial alone, and look at its memory"
-    )
-    requests = parser.parse_args().requests
-    print_figures(run() if requests is None else run_long(requests))
+    print_figures(run())
 
 
 def run() -> list[Figure]:
@@ -102,24 +94,6 @@ def run() -> list[Figure]:
         plain("serving: times those of FastAPI + inplace_predict", f"{one.rate / by_hand:.1f}"),
         plain("serving: times those of mlflow models serve", f"{one.rate / by_mlflow:.1f}"),
     ]
-
-
-def run_long(requests: int) -> list[Figure]:
-    """Send so many one-row requests to Perennial, and see whether its memory grows."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with _perennial(folder, make_package(folder / "package")) as server:
-            load(server.port, body_of(1), requests=_WARM)
-            process = psutil.Process(server.process.pid)
-            before = process.memory_info().rss
-            for part in range(10):
-                found = load(server.port, body_of(1), requests=requests / 10)
-                after = process.memory_info().rss
-                print(
-                    f"{(part + 1) * requests // 10:9,} requests: {after >> 20} MiB, {found.rate:,.0f} rps",
-                    flush=True,
-                )
-    return [plain("serving: memory before and after", f"{before >> 20} and {after >> 20} MiB")]
 
 
 def measure(name: str, port: int, pid: int) -> tuple[Measured, Measured]:

@@ -12,7 +12,7 @@ from include.lifecycle.release.fold import fold
 from include.lifecycle.release.state import ModelState, Proposal
 from include.lifecycle.store.ledger import Ledger, verify_anchor
 from include.lifecycle.store.objects import Store
-from include.lifecycle.store.receipts import read_receipt
+from include.lifecycle.store.receipts import Receipt, read_receipt
 
 Announce = Callable[[ReleaseDocument], object]
 """Brings a release document to servers that follow it elsewhere than in the store; an older one changes
@@ -74,13 +74,15 @@ def release_document(model: str, state: ModelState, store: Store) -> ReleaseDocu
     return document.model_copy(update={"candidate": _release(state.candidate, store), **compared})
 
 
-def _release(proposal: Proposal | None, store: Store) -> Release | None:
-    if proposal is None:
-        return None
-    trained = read_receipt(proposal.run_key, store)
+def release_of(proposal: Proposal, trained: Receipt) -> Release:
+    """A version as servers are told of it, with the files that its training made."""
     return Release(
         version=proposal.version,
         run_key=proposal.run_key,
         as_of=proposal.as_of,
         package=package_of(trained.outputs),
     )
+
+
+def _release(proposal: Proposal | None, store: Store) -> Release | None:
+    return release_of(proposal, read_receipt(proposal.run_key, store)) if proposal else None

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from include.lifecycle.model.packaging import fetch_package, package_of
+from include.lifecycle.model.packaging import fetch_package
 from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.monitor.requests import Logged, newest_requests
-from include.lifecycle.release.document import Release
+from include.lifecycle.release.reconcile import release_of
 from include.lifecycle.release.state import Measured, Proposal
 from include.lifecycle.steps.apart import DoesNotServe, Serve, Served, served_apart
 from include.lifecycle.store.objects import Store
@@ -70,20 +70,11 @@ def measure_apart(
             if not all(predictor.inputs.keys() <= item.row.keys() for item in logged):
                 logged = []  # the champion did not look at all its inputs: they are not in the log
             started = time.monotonic()
-            with serve(model, _release(proposal, trained), package) as served:
+            with serve(model, release_of(proposal, trained), package) as served:
                 asked = _ask(served, examples, logged, time.monotonic() - started)
             return _measured(asked, predictor, examples, logged, champion)
         except DoesNotServe as trouble:
             return f"staging: {trouble}"
-
-
-def _release(proposal: Proposal, trained: Receipt) -> Release:
-    return Release(
-        version=proposal.version,
-        run_key=proposal.run_key,
-        as_of=proposal.as_of,
-        package=package_of(trained.outputs),
-    )
 
 
 def _loaded(package: Path) -> Predictor:

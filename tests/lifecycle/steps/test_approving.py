@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from include.lifecycle.errors import Rejected, Transient
@@ -6,7 +8,7 @@ from include.lifecycle.spec.model import ModelSpec
 from include.lifecycle.spec.release import Approval
 from include.lifecycle.steps.approving import Question, approve_unasked, table_of, take_answer
 from include.lifecycle.steps.releasing import Moved, stage_newest
-from include.lifecycle.store.receipts import Receipt
+from include.lifecycle.store.receipts import read_receipt
 from tests.lifecycle import tiny
 from tests.lifecycle.serving_here import served_here
 from tests.lifecycle.tiny import ACTOR, MODEL, Project, midnight
@@ -19,12 +21,20 @@ def _asking(world: Project, **approval: object) -> ModelSpec:
     return spec.model_copy(update={"release": policy})
 
 
+@pytest.fixture(scope="module")
+def staged_once(template: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("staged") / "project"
+    with pytest.MonkeyPatch.context() as env:
+        world = tiny.copy_of(template[0], root, env)
+        tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
+        tiny.propose_version(world, read_receipt(template[1], world.store), "2")
+        stage_newest(world.catalog.model(MODEL), world.store, ACTOR, None, served_here)
+    return root
+
+
 @pytest.fixture
-def staged(world: Project, trained: Receipt) -> Project:
-    tiny.crown(world, tiny.train_as_of(world, midnight(20)), "1")
-    tiny.propose_version(world, trained, "2")
-    stage_newest(world.catalog.model(MODEL), world.store, ACTOR, None, served_here)
-    return world
+def staged(staged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return tiny.copy_of(staged_once, tmp_path / "staged", monkeypatch)
 
 
 def _ask(world: Project, model: ModelSpec, profile: str = "local") -> Moved | Question:
