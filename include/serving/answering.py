@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,31 +117,31 @@ class Answering:
     def _answer(
         self, decode: Decode, body: bytes, model: str | None, version: str | None, request_id: str | None
     ) -> Answer:
-        started = time.perf_counter()
-        with self._counting_refusals(model, version):
-            state, served = self.chosen(model, version)
-            # Who names a version is not one of the callers that are split.
-            candidate = state.candidate if version is None else None
-            if candidate is not None:
-                columns, own_id = _decode_for_both(decode, body, served, candidate)
-                request = Request(columns, request_id or own_id or new_request_id(), started)
-                return self._comparing.answer(served, candidate, request)
-            with naming_the_field():
-                columns, own_id = decode(body, served.wanted)
-                rows = check_rows(columns, served.predictor)
-            request = Request(columns, request_id or own_id or new_request_id(), started)
-            arm = "champion" if served is state.served else "canary"
-            return self._recorder.answer(served, arm, rows, request)
-
-    @contextmanager
-    def _counting_refusals(self, model: str | None, version: str | None) -> Iterator[None]:
         try:
-            yield
+            return self._answered(decode, body, model, version, request_id)
         except Refused as refused:
             if isinstance(refused, ModelFailed):
                 _log.error("a request was not answered", exc_info=refused)
             self.count_refusal(model, refused, version)
             raise
+
+    def _answered(
+        self, decode: Decode, body: bytes, model: str | None, version: str | None, request_id: str | None
+    ) -> Answer:
+        started = time.perf_counter()
+        state, served = self.chosen(model, version)
+        # Who names a version is not one of the callers that are split.
+        candidate = state.candidate if version is None else None
+        if candidate is not None:
+            columns, own_id = _decode_for_both(decode, body, served, candidate)
+            request = Request(columns, request_id or own_id or new_request_id(), started)
+            return self._comparing.answer(served, candidate, request)
+        with naming_the_field:
+            columns, own_id = decode(body, served.wanted)
+            rows = check_rows(columns, served.predictor)
+        request = Request(columns, request_id or own_id or new_request_id(), started)
+        arm = "champion" if served is state.served else "canary"
+        return self._recorder.answer(served, arm, rows, request)
 
     def count_refusal(self, model: str | None, refused: Refused, version: str | None = None) -> None:
         """Count a request without an answer, under names only that are ours."""
@@ -174,7 +174,7 @@ def _decode_for_both(
     decode: Decode, body: bytes, champion: Served, candidate: Candidate
 ) -> tuple[Columns, str | None]:
     """The columns that either version looks at; the champion's, where only the others are bad."""
-    with naming_the_field():
+    with naming_the_field:
         if candidate.wanted != champion.wanted:
             with suppress(BadInput):
                 return decode(body, candidate.wanted)

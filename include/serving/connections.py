@@ -6,10 +6,12 @@ Uvicorn itself has no bound for any of these.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from include.serving.replies import encode
+from include.serving.whole_replies import WholeReplies
 
 MAX_CONNECTIONS = 900
 """Fewer than the 1,024 files that a process may have open where nobody says otherwise."""
@@ -31,7 +33,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a caller, or send it away."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, WholeReplies(transport, self.loop)))
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse("503 Service Unavailable", "too many callers are connected; ask again in a second")
         else:

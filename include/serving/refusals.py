@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 import msgspec
 
@@ -80,14 +81,21 @@ class ModelFailed(Refused):
     outcome = "model_error"
 
 
-@contextmanager
-def naming_the_field() -> Iterator[None]:
+class _NamingTheField(AbstractContextManager[None]):
     """Whatever a body can do wrong, as a refusal; msgspec's messages end with the place."""
-    try:
-        yield
-    except RecursionError:
-        raise Refused("body: nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise Refused(f"body: not UTF-8 at byte {error.start}") from None
-    except (BadInput, msgspec.MsgspecError) as error:
-        raise Refused(str(error)) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        if isinstance(error, RecursionError):
+            raise Refused("body: nested too deeply") from None
+        if isinstance(error, UnicodeDecodeError):
+            raise Refused(f"body: not UTF-8 at byte {error.start}") from None
+        if isinstance(error, (BadInput, msgspec.MsgspecError)):
+            raise Refused(str(error)) from error
+
+
+naming_the_field = _NamingTheField()
+"""A class for what `contextlib.contextmanager` does in five times as many calls: each request passes here."""

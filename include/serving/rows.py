@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
-from include.lifecycle.model.predictor import BadInput, Predictor
+from include.lifecycle.model.predictor import BadInput, Columns, Predictor, as_columns
 
 _INT64 = range(-(2**63), 2**63)
-_MANY = 8
-"""From so many values on a check of all at once is quicker than one after the other."""
+_PLAIN = frozenset((float, int, NoneType))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,9 @@ class Rows:
     """The rows of one request."""
 
     count: int
-    typed: dict[str, Sequence[Any]]
-    """The model's inputs as :meth:`Predictor.predict` takes them."""
+    typed: Columns
+    """The model's inputs as :meth:`Predictor.predict_columns` takes them, for one prediction: feature code
+    may write into them."""
     inputs: dict[str, list[Any]]
     """The same as they are logged: plain JSON values, timestamps with their zone."""
     keys: list[str | None] | None
@@ -40,10 +42,15 @@ def wanted(predictor: Predictor) -> tuple[str, ...]:
 def check_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> Rows:
     """Columns of plain JSON values as checked rows; raises BadInput naming the field."""
     count = _count(columns, predictor)
-    inputs, typed = {}, {}
-    for name, kind in predictor.inputs.items():
-        inputs[name] = checked = _CHECKS[kind](name, columns[name])
-        typed[name] = _as_datetime64(checked) if kind == "timestamp" else checked
+    typed = _plain_numbers(columns, predictor, count)
+    if len(typed) == len(predictor.inputs):
+        inputs = {name: columns[name] for name in typed}
+    else:
+        inputs = {
+            name: columns[name] if name in typed else _CHECKS[kind](name, columns[name])
+            for name, kind in predictor.inputs.items()
+        }
+        typed = _with_others(typed, inputs, predictor.inputs)
     return Rows(
         count,
         typed,
@@ -54,17 +61,52 @@ def check_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> Rows:
 
 
 def _count(columns: Mapping[str, list[Any]], predictor: Predictor) -> int:
+    sizes = set(map(len, columns.values()))
+    if len(sizes) != 1 or 0 in sizes or not predictor.inputs.keys() <= columns.keys():
+        raise _not_rows(columns, predictor)
+    return sizes.pop()
+
+
+def _not_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> BadInput:
+    """Why columns are no rows that the model takes."""
     for name in predictor.inputs:
         if name not in columns:
-            raise BadInput(f"{name}: missing; the model needs {', '.join(predictor.inputs)}")
+            return BadInput(f"{name}: missing; the model needs {', '.join(predictor.inputs)}")
     sizes = {name: len(values) for name, values in columns.items()}
     first, count = next(iter(sizes.items()))
     for name, size in sizes.items():
         if size != count:
-            raise BadInput(f"{name}: {size} values, but {first} has {count}")
-    if count == 0:
-        raise BadInput(f"{first}: no rows; send at least one")
-    return count
+            return BadInput(f"{name}: {size} values, but {first} has {count}")
+    return BadInput(f"{first}: no rows; send at least one")
+
+
+def _plain_numbers(columns: Mapping[str, list[Any]], predictor: Predictor, count: int) -> Columns:
+    """The columns of numbers, checked and typed all at once; none where one of them needs a second look."""
+    names = [name for name, kind in predictor.inputs.items() if kind == "number"]
+    values = list(chain.from_iterable([columns[name] for name in names]))
+    if not _PLAIN.issuperset(map(type, values)):
+        return {}
+    try:
+        table = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return {}
+    known = len(values) - values.count(None)
+    if np.count_nonzero(np.abs(table) < _INT64.stop) != known:
+        return {}
+    return dict(zip(names, table.reshape(len(names), count), strict=True))
+
+
+def _with_others(
+    numbers: Columns, inputs: Mapping[str, list[Any]], kinds: Mapping[str, str]
+) -> dict[str, Any]:
+    """All inputs typed, in their order."""
+    values = {
+        name: _as_datetime64(inputs[name]) if kind == "timestamp" else inputs[name]
+        for name, kind in kinds.items()
+        if name not in numbers
+    }
+    others = as_columns(values, {name: kinds[name] for name in values})
+    return {name: numbers[name] if name in numbers else others[name] for name in kinds}
 
 
 def _keys(columns: Mapping[str, list[Any]], name: str) -> list[str | None] | None:
@@ -81,8 +123,6 @@ def _event_times(columns: Mapping[str, list[Any]], name: str) -> list[datetime |
 
 
 def _numbers(name: str, values: list[Any]) -> list[Any]:
-    if len(values) >= _MANY and _are_plain(values):
-        return values
     checked = values
     for row, value in enumerate(values):
         kind = type(value)
@@ -97,16 +137,6 @@ def _numbers(name: str, values: list[Any]) -> list[Any]:
         elif value is not None:
             raise _wrong(name, row, value, "a number")
     return checked
-
-
-def _are_plain(values: list[Any]) -> bool:
-    """Whether all are numbers that need no second look, or missing; a loop of C's, for many of them."""
-    present = [value for value in values if value is not None]
-    if not set(map(type, present)) <= {float, int}:
-        return False
-    return not present or (
-        min(present) >= _INT64.start and max(present) < _INT64.stop and all(map(math.isfinite, present))
-    )
 
 
 def _as_float(name: str, row: int, value: int) -> float:

@@ -15,14 +15,14 @@ from include.serving.served import Served
 def checked(served: Served, columns: Mapping[str, list[Any]]) -> Rows:
     """The rows as a version takes them, of columns that others may want too; raises Refused."""
     own = {name: columns[name] for name in served.wanted if name in columns}
-    with naming_the_field():
+    with naming_the_field:
         return check_rows(own, served.predictor)
 
 
 def predict(served: Served, rows: Rows) -> list[float]:
     """A version's scores; raises Refused when it does not take the rows, ModelFailed when it breaks."""
     try:
-        scores = served.predictor.predict(rows.typed)
+        scores = served.predictor.predict_columns(rows.typed)
     except BadInput as error:
         raise Refused(str(error)) from error
     except Exception as error:

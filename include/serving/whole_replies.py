@@ -1,0 +1,37 @@
+"""A reply leaves in one write, head and body: each write wakes the caller up, who can do nothing with a
+head, and who takes the processor meanwhile where there are few."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class WholeReplies:
+    """A transport that joins what is written until the loop comes round; else the one it stands for."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop, self._held = transport, loop, b""
+
+    def write(self, data: bytes) -> None:
+        """Send soon."""
+        if not self._held:
+            self._loop.call_soon(self._send)
+        self._held += data
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self._send()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes the caller has not taken yet."""
+        return len(self._held) + self._transport.get_write_buffer_size()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _send(self) -> None:
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
+            self._transport.write(held)
