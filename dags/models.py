@@ -220,12 +220,13 @@ def approved(model: ModelSpec, stage: StageOperator) -> Any:
     """What became of a staged version after as many people as its policy names."""
     policy = model.release.approval
     last = stage.output
-    for task_id in ("approve", "approve_too")[: max(1, policy.people)]:
+    for place, task_id in enumerate(("approve", "approve_too")[: max(1, policy.people)], 1):
         last = ApproveOperator(
             task_id=task_id,
             model=model.name,
             staged=last,
             within=policy.within,
+            place=place,
             doc_md="Goes on where nobody has to be asked; else waits for an answer in Required Actions.",
         ).output
     return last

@@ -20,6 +20,8 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 _SYSTEMS = ("tests/docker/", "tests/system/")
 """Tests that start whole systems: one of these at a time is enough for a machine."""
+_NO_SYSTEMS = ("tests/docker/test_prometheus.py", "tests/system/test_kills.py")
+"""They are there by their subject, and start neither Airflow nor pods."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,7 +33,8 @@ class _Scheduling(LoadScopeScheduling):
     """All systems are the work of one process; of the rest each file is."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "systems" if nodeid.startswith(_SYSTEMS) else nodeid.partition("::")[0]
+        is_system = nodeid.startswith(_SYSTEMS) and not nodeid.startswith(_NO_SYSTEMS)
+        return "systems" if is_system else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

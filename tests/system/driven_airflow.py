@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from include.demo.airflow_api import ENDED, AirflowApi
+from include.demo.airflow_api import ENDED, AirflowApi, DagFailed
 
 
 class DrivenAirflow(AirflowApi):
@@ -25,12 +25,17 @@ class DrivenAirflow(AirflowApi):
     def answer(self, dag_id: str, task_id: str, option: str) -> str:
         """Choose an option of a task of the newest run that waits for a person; what it had shown."""
         run: dict[str, Any] = {}
+        states: dict[str, str] = {}
 
         def waits() -> bool:
             run.update(next(iter(self.runs(dag_id)), {}))
-            return bool(run) and self.task_states(dag_id, run["dag_run_id"])[task_id] == "awaiting_input"
+            states.update(self.task_states(dag_id, run["dag_run_id"]) if run else {})
+            return states.get(task_id) == "awaiting_input"
 
-        self.until(waits, f"a question of {dag_id}", patience=120)
+        try:
+            self.until(waits, f"a question of {dag_id}", patience=120)
+        except DagFailed as failed:
+            raise DagFailed(f"{failed}; its newest run is {run.get('dag_run_id')}: {states}") from None
         path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/-1/hitlDetails"
         shown = self.get(path, {})
         self.send("PATCH", path, {"chosen_options": [option], "params_input": {}})

@@ -26,21 +26,26 @@ class Question(Value):
 
 
 def approve_unasked(
-    model: ModelSpec, version: str, profile: str, store: Store, actor: Actor
+    model: ModelSpec, version: str, profile: str, store: Store, actor: Actor, place: int = 1
 ) -> Moved | Question:
     """Approve a staged version that needs no consent any more; else what to ask people with.
 
-    A version that is further already is returned where it stands. Raises Rejected when it was decided on.
+    Of several people the one in this place, from 1, is asked unless so many agreed before. A version that
+    is further already is returned where it stands. Raises Rejected when it was decided on.
     """
     ledger = Ledger(store, model.name)
     state = fold(ledger.entries())
     proposal = _undecided(state, version)
-    if (stage := state.standings[version].stage) != "staged":
-        return Moved(version=version, event=stage, why="it was approved before")
+    standing = state.standings[version]
+    if standing.stage != "staged":
+        return Moved(version=version, event=standing.stage, why="it was approved before")
     evaluation = evaluation_of(model.name, proposal, state, store, actor)
     policy = model.release.approval
     why = why_unasked(policy, evaluation, profile) or agreed(state, version, policy.people)
-    question = Question(evaluation=evaluation, measured=state.standings[version].measured)
+    question = Question(evaluation=evaluation, measured=standing.measured)
+    if why is None and len(standing.consents) >= place:
+        names = " and ".join(sorted(standing.consents.values()))
+        return Moved(version=version, event="staged", why=f"{names} agreed before; others have to")
     if why is None:
         return question
     return moved(version, record(ledger, move(version, "approved", why), actor)) or question

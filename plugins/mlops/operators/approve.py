@@ -21,16 +21,17 @@ YES, NO = "Approve", "Reject"
 class ApproveOperator(HITLOperator):
     """Approves a staged version, or asks a person to; who does not answer in time has said no.
 
-    With two people in the policy two of these follow each other: the second takes no answer of the first's.
+    With two people in the policy two of these follow each other, in places 1 and 2: the second takes no
+    answer of the first's.
     """
 
     template_fields = ("staged",)
 
-    def __init__(self, *, model: str, staged: Any, within: timedelta, **kwargs: Any) -> None:
+    def __init__(self, *, model: str, staged: Any, within: timedelta, place: int = 1, **kwargs: Any) -> None:
         super().__init__(
             subject=f"Release of {model}", options=[YES, NO], defaults=NO, response_timeout=within, **kwargs
         )
-        self.model, self.staged = model, staged
+        self.model, self.staged, self.place = model, staged, place
 
     def execute(self, context: Context) -> Any:
         """Return what was decided, wait for a person's answer, or skip when the version was rejected."""
@@ -42,8 +43,8 @@ class ApproveOperator(HITLOperator):
             raise AirflowSkipException(f"version {version} was rejected: {self.staged['why']}")
         with airflow_errors():
             model = open_catalog().model(self.model)
-            profile = profile_name()
-            found = approve_unasked(model, version, profile, StoreHook().get_conn(), actor(context))
+            profile, store = profile_name(), StoreHook().get_conn()
+            found = approve_unasked(model, version, profile, store, actor(context), self.place)
         if isinstance(found, Moved):
             self.log.info("version %s: %s, because %s", version, found.event, found.why)
             return found.model_dump()

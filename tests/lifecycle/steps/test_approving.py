@@ -37,8 +37,8 @@ def staged(staged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tiny.copy_of(staged_once, tmp_path / "staged", monkeypatch)
 
 
-def _ask(world: Project, model: ModelSpec, profile: str = "local") -> Moved | Question:
-    return approve_unasked(model, "2", profile, world.store, ACTOR)
+def _ask(world: Project, model: ModelSpec, profile: str = "local", place: int = 1) -> Moved | Question:
+    return approve_unasked(model, "2", profile, world.store, ACTOR, place)
 
 
 def _answer(world: Project, model: ModelSpec, name: str, agrees: bool = True) -> tuple[str, str]:
@@ -91,9 +91,17 @@ def test_two_people_must_be_two_people(staged: Project) -> None:
     for _ in range(2):
         with pytest.raises(Transient, match="Anna agreed to version 2 already"):
             _answer(staged, model, "Anna")
-    assert isinstance(_ask(staged, model), Question)
+    assert isinstance(_ask(staged, model, place=2), Question)
     assert _answer(staged, model, "Bert") == ("approved", "approved by Anna and Bert")
     assert isinstance(_ask(staged, model), Moved)
+
+
+def test_a_question_that_was_answered_is_not_asked_again_when_its_task_is(staged: Project) -> None:
+    model = _asking(staged, people=2)
+    _answer(staged, model, "Anna")
+    again = _ask(staged, model)
+    assert isinstance(again, Moved)
+    assert (again.event, again.why) == ("staged", "Anna agreed before; others have to")
 
 
 def test_a_no_ends_the_release_and_is_in_the_ledger_with_the_name(staged: Project) -> None:
