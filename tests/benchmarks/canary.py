@@ -166,6 +166,7 @@ def _requests(
         slices=july.columns["origin"][drawn],
         to_candidate=to_candidate,
         slow=rng.random(number) < np.where(to_candidate, candidate.slow, SLOW),
+        slow_copies=rng.random(number) < candidate.slow,
     )
 
 

@@ -15,15 +15,15 @@ from include.lifecycle.release.counts import Counts, Tally
 from include.lifecycle.spec.release import ReleasePolicy
 from include.lifecycle.spec.value import Value
 
-_KINDS = 6
-"""Of checks: failed, slow, score, difference, slices, error."""
+_KINDS = 7
+"""Of checks: failed, slow, slow copies, score, difference, slices, error."""
 
 
 class Finding(Value):
     """What one check found; shares and probabilities are in [0, 1]."""
 
     check: str
-    """`failed`, `slow`, `score`, `difference`, `error`, or `slice` and its value."""
+    """`failed`, `slow`, `slow copies`, `score`, `difference`, `error`, or `slice` and its value."""
     seen: float
     """By how much the candidate's mean was beyond the champion's."""
     at_least: float
@@ -98,8 +98,12 @@ def _checks(counts: Counts, policy: ReleasePolicy) -> Iterator[_Check]:
     failed = candidate.failed + counts.copies.failed
     text = "its share of failed requests is higher"
     yield _Check("failed", text, requests, failed, champion.failed, allowed.failed, alpha)
-    text = f"its share of requests slower than {allowed.slower_than_ms:g} ms is higher"
+    slower = f"slower than {allowed.slower_than_ms:g} ms is higher"
+    text = f"its share of requests {slower}"
     yield _Check("slow", text, requests, candidate.slow, champion.slow, allowed.slow, alpha)
+    # A copy is not read, logged or sent, so that this errs to the candidate's advantage.
+    text, copies = f"its share of copies {slower} than the champion's of requests", counts.copies.slow
+    yield _Check("slow copies", text, "copies", copies, champion.slow, allowed.slow, alpha)
     text = "its mean answer is"
     yield _Check("score", text, rows, candidate.score, champion.score, allowed.score, alpha, two_sided=True)
     text = "its answers to the same rows differ"

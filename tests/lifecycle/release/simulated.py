@@ -46,6 +46,8 @@ class Requests:
     """Whether the candidate answered, and the champion scored the copy."""
     slow: Array
     """Whether the answer took longer than the policy's bound."""
+    slow_copies: Array
+    """Whether the candidate took longer than that for the copy."""
 
     def after(self, seconds: float) -> Counts:
         """What was counted until then."""
@@ -81,6 +83,7 @@ class Requests:
         }
         for name, (scores, counted) in arms.items():
             streams[name, "failed"] = Stream(np.isnan(scores), counted)
-            streams[name, "slow"] = Stream(self.slow, counted)
+            slow = self.slow_copies if name == "copies" else self.slow
+            streams[name, "slow"] = Stream(slow, counted)
             streams[name, "score"] = Stream(scores, counted & ~np.isnan(scores))
         return streams

@@ -47,6 +47,7 @@ def _requests(
         slices=rng.choice(ORIGINS, number),
         to_candidate=rng.random(number) < share,
         slow=rng.random(number) < 0.01,
+        slow_copies=rng.random(number) < 0.01,
     )
 
 
@@ -92,6 +93,15 @@ def test_a_slow_candidate_is_stopped_within_a_minute() -> None:
     assert "slower than 50 ms" in judgement.why
 
 
+def test_a_slow_shadow_is_stopped_within_a_minute() -> None:
+    requests = _requests(share=0)
+    often = np.random.default_rng(5).random(len(requests.slow)) < 0.3
+    second, judgement = _stopped(replace(requests, slow_copies=often))
+    assert second is not None
+    assert second <= 60
+    assert judgement.why.startswith("its share of copies slower than 50 ms is higher")
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_healthy_retrained_candidate_is_not_stopped(seed: int) -> None:
     second, judgement = _stopped(_requests(seed))
@@ -99,6 +109,7 @@ def test_a_healthy_retrained_candidate_is_not_stopped(seed: int) -> None:
     assert [finding.check for finding in judgement.findings] == [
         "failed",
         "slow",
+        "slow copies",
         "score",
         "difference",
         *(f"slice {origin}" for origin in ORIGINS),
@@ -153,7 +164,7 @@ def test_the_probability_of_a_false_alarm_is_shared_among_checks_directions_and_
     counts = Counts(candidate=candidate, champion=champion, difference=few, slices={"JFK": many, "LGA": many})
     found = {finding.check: finding.at_least for finding in judge(counts, POLICY).findings}
     found |= {finding.check: finding.at_least for finding in judge_errors(few, many, POLICY).findings}
-    each = POLICY.tolerance.false_alarms / 6
+    each = POLICY.tolerance.false_alarms / 7
     a_slice = each / 6  # of two
     assert found == pytest.approx(
         {
