@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from include.lifecycle.model.predictor import BadInput
 from include.lifecycle.release.counts import ServerCounts
@@ -31,8 +32,7 @@ Columns = dict[str, list[Any]]
 Decode = Callable[[bytes, Sequence[str]], tuple[Columns, str | None]]
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """The body of an answer, and who gave it."""
 
     body: bytes
@@ -155,7 +155,7 @@ class Answering:
 
 def new_request_id() -> str:
     """An id for a request whose caller gave none."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def _named(state: Followed, version: str) -> Served:

@@ -48,7 +48,7 @@ def _from_any(form: str, rows: Any, wanted: Sequence[str]) -> dict[str, list[Any
         return _from_columns(form, rows, wanted)
     if not rows:
         raise BadInput(f"{form}: no rows; send at least one")
-    if all(isinstance(row, dict) for row in rows):
+    if set(map(type, rows)) == {dict}:
         return _from_records(form, rows, wanted)
     raise BadInput(f'{form}: expected rows such as {{"{wanted[0]}": …}}, or columns of values')
 

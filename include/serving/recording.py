@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from include.serving.logged_row import lines_of
 from include.serving.prediction_log import PredictionLog
@@ -17,8 +18,7 @@ from include.serving.served import Served
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What a caller asks."""
 
     columns: dict[str, list[Any]]
@@ -33,8 +33,7 @@ class Request:
         return time.perf_counter() - self.started
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """The scores of a request's rows, and who gave them."""
 
     served: Served

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from types import NoneType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from include.lifecycle.model.predictor import BadInput, Columns, Predictor, as_columns
@@ -18,8 +18,7 @@ _INT64 = range(-(2**63), 2**63)
 _PLAIN = frozenset((float, int, NoneType))
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, gc=False):
     """The rows of one request."""
 
     count: int
