@@ -33,11 +33,17 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a caller, or send it away."""
-        super().connection_made(cast(asyncio.Transport, WholeReplies(transport, self.loop)))
+        self._replies = WholeReplies(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._replies))
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse("503 Service Unavailable", "too many callers are connected; ask again in a second")
         else:
             self._look(None)
+
+    def eof_received(self) -> None:
+        """A caller who sends no more may still read what was answered; the connection closes after it."""
+        self._replies.flush()
+        super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the caller."""

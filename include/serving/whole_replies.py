@@ -11,27 +11,29 @@ class WholeReplies:
     """A transport that joins what is written until the loop comes round; else the one it stands for."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop, self._held = transport, loop, b""
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         """Send soon."""
         if not self._held:
-            self._loop.call_soon(self._send)
-        self._held += data
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
 
     def close(self) -> None:
         """Send what is held, and close."""
-        self._send()
+        self.flush()
         self._transport.close()
+
+    def flush(self) -> None:
+        """Send what is held."""
+        held, self._held = self._held, []
+        if held and not self._transport.is_closing():
+            self._transport.writelines(held)
 
     def get_write_buffer_size(self) -> int:
         """How many bytes the caller has not taken yet."""
-        return len(self._held) + self._transport.get_write_buffer_size()
+        return sum(map(len, self._held)) + self._transport.get_write_buffer_size()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-    def _send(self) -> None:
-        held, self._held = self._held, b""
-        if held and not self._transport.is_closing():
-            self._transport.write(held)

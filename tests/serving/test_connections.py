@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -21,18 +22,21 @@ from tests.serving.running import answers, wait_until
 
 # More than the sockets' own buffers hold.
 REPLY = 16 << 20
+PATHS = ("/", "/large", "/late")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, int]]:
-    """Answers GET with a large reply, and POST with the size of the body."""
+    """Answers GET with a small reply, a large or a late one, and POST with the size of the body."""
 
     async def answer(request: Request) -> Response:
+        if request.url.path == "/late":
+            time.sleep(0.5)  # and nothing is read meanwhile, as while a model answers
         if request.method == "GET":
             return Response(b"x" * (REPLY if request.url.path == "/large" else 2))
         return Response(str(len(await request.body())))
 
-    app = Starlette(routes=[Route(path, answer, methods=["GET", "POST"]) for path in ("/", "/large")])
+    app = Starlette(routes=[Route(path, answer, methods=["GET", "POST"]) for path in PATHS])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, http=BoundedConnection, log_level="critical", lifespan="off")
         running = uvicorn.Server(config)
@@ -143,3 +147,11 @@ def _size(caller: socket.socket) -> int:
     except ConnectionError:
         pass
     return size
+
+
+def test_who_sends_no_more_while_it_is_answered_reads_the_answer(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=30) as caller:
+        caller.sendall(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.1)
+        caller.shutdown(socket.SHUT_WR)
+        assert caller.recv(65_536).endswith(b"xx")

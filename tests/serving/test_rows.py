@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.lifecycle.model.predictor import BadInput, Predictor
+from include.lifecycle.model.predictor import BadInput, Predictor, as_columns
 from include.serving.rows import check_rows
 from tests.serving.released import ROW, score
 
@@ -80,7 +81,7 @@ def test_a_key_must_be_a_plain_value(predictor: Predictor) -> None:
 def test_missing_values_are_null(predictor: Predictor) -> None:
     rows = check_rows({name: [None] for name in ROW}, predictor)
     assert rows.inputs == {name: [None] for name in ROW}
-    assert predictor.predict(rows.typed).shape == (1,)
+    assert predictor.predict_columns(rows.typed).shape == (1,)
 
 
 def test_one_instant_in_any_zone_gives_one_score_and_one_log_entry(
@@ -93,7 +94,7 @@ def test_one_instant_in_any_zone_gives_one_score_and_one_log_entry(
         "20130131T140000Z",
     ):
         rows = check_rows(columns(time_hour=text), predictor)
-        assert predictor.predict(rows.typed).tolist() == [score(packages["1"])]
+        assert predictor.predict_columns(rows.typed).tolist() == [score(packages["1"])]
         assert rows.event_times == [datetime(2013, 1, 31, 14, tzinfo=UTC)]
 
 
@@ -102,6 +103,28 @@ def test_a_number_beyond_64_bits_can_still_be_written_as_json(predictor: Predict
     many = {name: values * 20 for name, values in columns().items()}
     many["distance"][13:15] = [10**30, None]
     assert check_rows(many, predictor).inputs["distance"][12:16] == [812.5, 1e30, None, 812.5]
+
+
+@pytest.mark.parametrize("others", [{}, {"carrier": "string", "weekend": "boolean"}])
+@pytest.mark.parametrize("count", [1, 5])
+def test_inputs_are_typed_as_for_training_and_logged_as_they_were_sent(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, others: dict[str, str], count: int
+) -> None:
+    kinds = {"distance": "number", **others, "delay": "number", "wind": "number"}
+    monkeypatch.setattr(predictor, "inputs", kinds)
+    sent: dict[str, list[Any]] = {
+        "distance": [1, 2.5, None, -3, 2**53][:count],
+        "delay": [None, 0.1, 0.2, 0.3, 0.4][:count],
+        "wind": [10, 20, 30, 40, 50][:count],
+        "carrier": ["UA", None, "AA", "", "B6"][:count],
+        "weekend": [True, None, False, 1, 0][:count],
+    }
+    found, wanted = check_rows(sent, predictor), as_columns(sent, kinds)
+    assert list(found.typed) == list(found.inputs) == list(kinds)
+    for name in kinds:
+        assert found.inputs[name] == sent[name]
+        assert found.typed[name].dtype == wanted[name].dtype
+        np.testing.assert_array_equal(found.typed[name], wanted[name])
 
 
 _anything = st.recursive(
@@ -118,4 +141,4 @@ def test_whatever_comes_is_answered_or_refused(predictor: Predictor, found: dict
         rows = check_rows(found, predictor)
     except BadInput:
         return
-    assert predictor.predict(rows.typed).shape == (rows.count,)
+    assert predictor.predict_columns(rows.typed).shape == (rows.count,)

@@ -1,6 +1,11 @@
 import asyncio
 from typing import cast
 
+import uvicorn
+from starlette.responses import Response
+from uvicorn.server import ServerState
+
+from include.serving.connections import BoundedConnection
 from include.serving.whole_replies import WholeReplies
 
 
@@ -11,9 +16,12 @@ class Wire:
         self.seen: list[bytes] = []
         self.is_closed = False
 
-    def write(self, data: bytes) -> None:
+    def writelines(self, parts: list[bytes]) -> None:
         assert not self.is_closed
-        self.seen.append(data)
+        self.seen.append(b"".join(parts))
+
+    def get_extra_info(self, name: str) -> None:
+        return None
 
     def close(self) -> None:
         self.is_closed = True
@@ -58,3 +66,22 @@ def test_what_is_held_is_sent_before_a_connection_closes() -> None:
 
 def test_nothing_is_sent_to_a_caller_who_was_cut_off() -> None:
     assert written("abort").seen == []
+
+
+def test_the_server_answers_with_one_write() -> None:
+    wire = Wire()
+
+    async def ask() -> None:
+        config = uvicorn.Config(Response(b"the body"), http=BoundedConnection, lifespan="off")
+        config.load()
+        connection = BoundedConnection(config, ServerState(), {}, asyncio.get_running_loop())
+        connection.connection_made(cast(asyncio.Transport, wire))
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not wire.seen:
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+
+    asyncio.run(asyncio.wait_for(ask(), 30))
+    (reply,) = wire.seen
+    assert reply.startswith(b"HTTP/1.1 200 OK")
+    assert reply.endswith(b"the body")

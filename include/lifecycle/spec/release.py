@@ -75,7 +75,7 @@ class Tolerance(Value):
     failed: float = Field(default=0.01, ge=0, le=1)
     """More of its requests failed, as a share."""
     slow: float = Field(default=0.05, ge=0, le=1)
-    """More of its requests took longer than `slower_than_ms`, as a share."""
+    """More of its requests, or of their copies, took longer than `slower_than_ms`, as a share."""
     slower_than_ms: float = Field(default=50, gt=0)
     error: float = Field(default=0.05, ge=0, le=1)
     """Its squared error is higher in the mean (Brier score), where labels become known in time."""
