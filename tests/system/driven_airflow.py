@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +37,9 @@ class DrivenAirflow(AirflowApi):
             self.until(waits, f"a question of {dag_id}", patience=120)
         except DagFailed as failed:
             raise DagFailed(f"{failed}; its newest run is {run.get('dag_run_id')}: {states}") from None
+        # As long as a person reads: Airflow 3.3 loses an answer, and asks again, when its scheduler has not
+        # yet seen the process end that asked.
+        time.sleep(3)
         path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/-1/hitlDetails"
         shown = self.get(path, {})
         self.send("PATCH", path, {"chosen_options": [option], "params_input": {}})
