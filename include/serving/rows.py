@@ -15,6 +15,7 @@ import numpy as np
 from include.lifecycle.model.predictor import BadInput, Columns, Predictor, as_columns
 
 _INT64 = range(-(2**63), 2**63)
+_NUMERIC = ("number", "integer")
 _PLAIN = frozenset((float, int, NoneType))
 
 
@@ -41,18 +42,14 @@ def wanted(predictor: Predictor) -> tuple[str, ...]:
 def check_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> Rows:
     """Columns of plain JSON values as checked rows; raises BadInput naming the field."""
     count = _count(columns, predictor)
-    typed = _plain_numbers(columns, predictor, count)
-    if len(typed) == len(predictor.inputs):
-        inputs = {name: columns[name] for name in typed}
-    else:
-        inputs = {
-            name: columns[name] if name in typed else _CHECKS[kind](name, columns[name])
-            for name, kind in predictor.inputs.items()
-        }
-        typed = _with_others(typed, inputs, predictor.inputs)
+    numbers = _plain_numbers(columns, predictor.inputs, count)
+    inputs = {
+        name: columns[name] if name in numbers else _CHECKS[kind](name, columns[name])
+        for name, kind in predictor.inputs.items()
+    }
     return Rows(
         count,
-        typed,
+        _typed(numbers, inputs, predictor.inputs),
         inputs,
         _keys(columns, predictor.key),
         inputs.get(predictor.event_time) or _event_times(columns, predictor.event_time),
@@ -79,33 +76,34 @@ def _not_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> BadInpu
     return BadInput(f"{first}: no rows; send at least one")
 
 
-def _plain_numbers(columns: Mapping[str, list[Any]], predictor: Predictor, count: int) -> Columns:
+def _plain_numbers(columns: Mapping[str, list[Any]], kinds: Mapping[str, str], count: int) -> Columns:
     """The columns of numbers, checked and typed all at once; none where one of them needs a second look."""
-    names = [name for name, kind in predictor.inputs.items() if kind == "number"]
+    names = [name for name, kind in kinds.items() if kind in _NUMERIC]
     values = list(chain.from_iterable([columns[name] for name in names]))
     if not _PLAIN.issuperset(map(type, values)):
         return {}
     try:
-        table = np.array(values, dtype=np.float64)
+        table = np.array(values, dtype=np.float64).reshape(len(names), count)
     except OverflowError:
         return {}
     known = len(values) - values.count(None)
     if np.count_nonzero(np.abs(table) < _INT64.stop) != known:
         return {}
-    return dict(zip(names, table.reshape(len(names), count), strict=True))
+    whole = [kinds[name] == "integer" for name in names]
+    if any(whole) and np.any(table[whole] % 1 > 0):
+        return {}
+    return dict(zip(names, table, strict=True))
 
 
-def _with_others(
-    numbers: Columns, inputs: Mapping[str, list[Any]], kinds: Mapping[str, str]
-) -> dict[str, Any]:
-    """All inputs typed, in their order."""
-    values = {
-        name: _as_datetime64(inputs[name]) if kind == "timestamp" else inputs[name]
-        for name, kind in kinds.items()
-        if name not in numbers
-    }
-    others = as_columns(values, {name: kinds[name] for name in values})
-    return {name: numbers[name] if name in numbers else others[name] for name in kinds}
+def _typed(numbers: Columns, inputs: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Columns:
+    """All inputs typed, in their order; most models have nothing but numbers."""
+    if len(numbers) == len(inputs):
+        return numbers
+    values: dict[str, Any] = {**inputs, **numbers}
+    for name, kind in kinds.items():
+        if kind == "timestamp":
+            values[name] = _as_datetime64(inputs[name])
+    return as_columns(values, kinds)
 
 
 def _keys(columns: Mapping[str, list[Any]], name: str) -> list[str | None] | None:

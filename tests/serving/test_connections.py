@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -23,6 +22,8 @@ from tests.serving.running import answers, wait_until
 # More than the sockets' own buffers hold.
 REPLY = 16 << 20
 PATHS = ("/", "/large", "/late")
+ASKED, SENT_ALL = threading.Event(), threading.Event()
+"""A late request is being answered; its caller sends no more."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def server() -> Iterator[tuple[str, int]]:
 
     async def answer(request: Request) -> Response:
         if request.url.path == "/late":
-            time.sleep(0.5)  # and nothing is read meanwhile, as while a model answers
+            ASKED.set()
+            SENT_ALL.wait(30)  # and nothing is read meanwhile, as while a model answers
         if request.method == "GET":
             return Response(b"x" * (REPLY if request.url.path == "/large" else 2))
         return Response(str(len(await request.body())))
@@ -152,6 +154,7 @@ def _size(caller: socket.socket) -> int:
 def test_who_sends_no_more_while_it_is_answered_reads_the_answer(server: tuple[str, int]) -> None:
     with socket.create_connection(server, timeout=30) as caller:
         caller.sendall(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.1)
+        assert ASKED.wait(30)
         caller.shutdown(socket.SHUT_WR)
+        SENT_ALL.set()
         assert caller.recv(65_536).endswith(b"xx")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,19 +106,20 @@ def test_a_number_beyond_64_bits_can_still_be_written_as_json(predictor: Predict
     assert check_rows(many, predictor).inputs["distance"][12:16] == [812.5, 1e30, None, 812.5]
 
 
-@pytest.mark.parametrize("others", [{}, {"carrier": "string", "weekend": "boolean"}])
+@pytest.mark.parametrize("others", [{}, {"carrier": "string", "weekend": "boolean", "stops": "integer"}])
 @pytest.mark.parametrize("count", [1, 5])
 def test_inputs_are_typed_as_for_training_and_logged_as_they_were_sent(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, others: dict[str, str], count: int
+    predictor: Predictor, others: dict[str, str], count: int
 ) -> None:
-    kinds = {"distance": "number", **others, "delay": "number", "wind": "number"}
-    monkeypatch.setattr(predictor, "inputs", kinds)
+    predictor = copy(predictor)
+    predictor.inputs = kinds = {"distance": "number", **others, "delay": "number", "wind": "number"}
     sent: dict[str, list[Any]] = {
         "distance": [1, 2.5, None, -3, 2**53][:count],
         "delay": [None, 0.1, 0.2, 0.3, 0.4][:count],
         "wind": [10, 20, 30, 40, 50][:count],
         "carrier": ["UA", None, "AA", "", "B6"][:count],
         "weekend": [True, None, False, 1, 0][:count],
+        "stops": [2, None, -3.0, 0, 7][:count],
     }
     found, wanted = check_rows(sent, predictor), as_columns(sent, kinds)
     assert list(found.typed) == list(found.inputs) == list(kinds)

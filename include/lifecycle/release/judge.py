@@ -101,7 +101,7 @@ def _checks(counts: Counts, policy: ReleasePolicy) -> Iterator[_Check]:
     slower = f"slower than {allowed.slower_than_ms:g} ms is higher"
     text = f"its share of requests {slower}"
     yield _Check("slow", text, requests, candidate.slow, champion.slow, allowed.slow, alpha)
-    # A copy is not read, logged or sent, so that this errs to the candidate's advantage.
+    # Copies are neither read nor logged nor sent, but they wait while answers are made.
     text, copies = f"its share of copies {slower} than the champion's of requests", counts.copies.slow
     yield _Check("slow copies", text, "copies", copies, champion.slow, allowed.slow, alpha)
     text = "its mean answer is"

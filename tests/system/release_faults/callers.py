@@ -16,7 +16,7 @@ from tests.lifecycle.tiny import MODEL
 from tests.system.release_faults.looks import Looks
 
 _CALLERS = 2
-_EVERY = 0.03
+_EVERY = 0.02
 """Seconds between two requests of a caller."""
 
 
