@@ -6,8 +6,6 @@ import html
 import json
 import mmap
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -56,29 +54,23 @@ class Person:
         """Whether a file holds a row, or the text, of the person."""
         if not is_parquet(file):
             return self._is_in_text(file)
-        with self._searching() as db:
-            query = f"SELECT 1 FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)} LIMIT 1"
-            return bool(db.execute(query).fetchall())
+        query = f"SELECT 1 FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)} LIMIT 1"
+        return bool(self._db.execute(query).fetchall())
 
     def count_in(self, file: Path) -> int:
         """How many rows of a Parquet file are the person's."""
-        with self._searching() as db:
-            query = f"SELECT count(*) FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)}"
-            return int(db.execute(query).fetchall()[0][0])
+        query = f"SELECT count(*) FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)}"
+        return int(self._db.execute(query).fetchall()[0][0])
 
     def without(self, file: Path, rest: Path) -> int:
         """Write a Parquet file without the person's rows, in its order and schema; returns their number."""
         source = pq.ParquetFile(file)
         gone = 0
-        with (
-            source,
-            self._searching() as db,
-            pq.ParquetWriter(rest, source.schema_arrow, compression="zstd") as to,
-        ):
+        with source, pq.ParquetWriter(rest, source.schema_arrow, compression="zstd") as to:
             where = self.rows_of(file)
             for batch in source.iter_batches():
-                db.register("batch", pa.Table.from_batches([batch]))
-                found = db.sql(f"SELECT {where} AS found FROM batch").to_arrow_table().column("found")
+                self._db.register("batch", pa.Table.from_batches([batch]))
+                found = self._db.sql(f"SELECT {where} AS found FROM batch").to_arrow_table().column("found")
                 stays = [not item for item in found.to_pylist()]
                 gone += stays.count(False)
                 to.write_batch(batch.filter(pa.array(stays, pa.bool_())))
@@ -93,9 +85,8 @@ class Person:
             what = _in_document("row", key)
         else:
             return set()
-        with self._searching() as db:
-            query = f"SELECT DISTINCT {what} FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)}"
-            return {str(row[0]) for row in db.execute(query).fetchall() if row[0] is not None}
+        query = f"SELECT DISTINCT {what} FROM read_parquet({text(str(file))}) WHERE {self.rows_of(file)}"
+        return {str(row[0]) for row in self._db.execute(query).fetchall() if row[0] is not None}
 
     def _is_in_text(self, file: Path) -> bool:
         if file.stat().st_size == 0:
@@ -105,16 +96,17 @@ class Person:
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return re.search(pattern, content) is not None
 
-    @contextmanager
-    def _searching(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with connect() as db:
-            db.execute(f"CREATE TEMP MACRO spelled(v) AS {spelling(self.kind)}")
-            for name, words in {"wanted": self._spellings, "keys": self.keys}.items():
-                rows = pa.table({"v": pa.array(sorted(words), pa.string())})
-                db.register("words", rows)
-                db.execute(f"CREATE TEMP TABLE {name} AS FROM words")
-                db.unregister("words")
-            yield db
+    @cached_property
+    def _db(self) -> duckdb.DuckDBPyConnection:
+        """One for all files: opening it takes longer than looking through most of them."""
+        db = connect()
+        db.execute(f"CREATE TEMP MACRO spelled(v) AS {spelling(self.kind)}")
+        for name, words in {"wanted": self._spellings, "keys": self.keys}.items():
+            rows = pa.table({"v": pa.array(sorted(words), pa.string())})
+            db.register("words", rows)
+            db.execute(f"CREATE TEMP TABLE {name} AS FROM words")
+            db.unregister("words")
+        return db
 
     @cached_property
     def _spellings(self) -> set[str]:
