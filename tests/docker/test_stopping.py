@@ -30,6 +30,8 @@ ENTRYPOINT ["python", "-c", "import signal, time; signal.signal(15, lambda *_: e
 """
 _SECONDS = 60.0
 """In which a pod goes: two, but a triggerer imports Kubernetes' client for its first one."""
+_TAKEN_UP = 3.0
+"""Seconds from when a triggerer has taken up a trigger until it surely runs."""
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,13 @@ class Waiting:
         """The task's."""
         return self.world.airflow.task_states(DAG, self.run_id)[TASK]
 
+    @property
+    def has_triggerer(self) -> bool:
+        """Whether a triggerer has taken up the task's trigger; before that nobody hears of its end."""
+        path = f"/dags/{DAG}/dagRuns/{self.run_id}/taskInstances/{TASK}"
+        trigger = self.world.airflow.get(path, {})["trigger"]
+        return trigger is not None and trigger["triggerer_id"] is not None
+
     def next_pod(self) -> str:
         """Wait until the task waits for a pod that runs, and return the pod's name."""
         names: set[str] = set()
@@ -76,9 +85,10 @@ class Waiting:
         def there() -> bool:
             names.clear()
             names.update(self.pods("Running") - self.known)
-            return len(names) == 1 and self.state == "deferred"
+            return len(names) == 1 and self.state == "deferred" and self.has_triggerer
 
         self.world.airflow.until(there, "a pod that runs", patience=180)
+        time.sleep(_TAKEN_UP)
         (name,) = names
         self.known.add(name)
         return name

@@ -55,6 +55,13 @@ class Ledger:
 
         The first ones, where they are `known`, are not read again.
         """
+        try:
+            return self._read(known)
+        except Tampered:
+            # A listing is no snapshot: amid writers it may name an entry and not yet the one before it.
+            return self._read(known)
+
+    def _read(self, known: Sequence[Entry]) -> list[Entry]:
         found = self._store.get_all(self._paths()[len(known) :])
         fresh = [self._parsed(path, content) for path, content in found.items()]
         return [*known, *verify(fresh, self.model, known)]

@@ -45,6 +45,27 @@ def test_an_empty_ledger_has_no_entries(store: Store) -> None:
     assert Ledger(store, "none").entries() == []
 
 
+class _Torn:
+    """A store whose first listing lacks an entry that was written before the last one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._listed = store, 0
+
+    def list(self, folder: str) -> list[str]:
+        self._listed += 1
+        paths = self._store.list(folder)
+        return [*paths[:-2], paths[-1]] if self._listed == 1 else paths
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_a_listing_that_was_torn_by_writers_is_no_broken_chain(store: Store) -> None:
+    ledger, entries = _filled(store, 4)
+    torn: Any = _Torn(store)
+    assert Ledger(torn, ledger.model).entries(known=entries[:1]) == entries
+
+
 def test_models_have_ledgers_of_their_own(store: Store) -> None:
     _append(Ledger(store, "late"), [])
     assert Ledger(store, "later").entries() == []
