@@ -168,6 +168,7 @@ def test_malformed_requests_get_no_server_error_and_leave_the_server_as_it_was(
         good = {"json": {"instances": [ROW]}, "headers": {"X-Request-Id": "good"}}
         before = fuzz.client.post(f"/models/{MODEL}/invocations", **good).json()
         fuzz.send(requests[:WARM_UP])
+        server.flush()  # what writes to Delta is loaded by now
         warm = fuzz.memory
         fuzz.send(requests[WARM_UP:])
         fuzz.shapes(OF_HYPOTHESIS)
