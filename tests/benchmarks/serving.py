@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def run() -> list[Figure]:
         with _perennial(folder, package) as server:
             one, many = measure("perennial, all of it on", server.port, server.process.pid)
             logged = _logged(server)
+            promoted, rolled_back = _changes(server, folder, package)
         peers = []
         for about, start in (("FastAPI + inplace_predict", _plain_app), ("mlflow models serve", _mlflow)):
             with start(folder, package) as (port, pid):
@@ -93,6 +95,8 @@ def run() -> list[Figure]:
         at_least("serving: rows per second, 100 a request", 150_000, many.rate * MANY, ",.0f"),
         plain("serving: times those of FastAPI + inplace_predict", f"{one.rate / by_hand:.1f}"),
         plain("serving: times those of mlflow models serve", f"{one.rate / by_mlflow:.1f}"),
+        plain("serving: promotion to first answer", f"{promoted:.2f} s"),
+        plain("serving: rollback to first answer", f"{rolled_back:.2f} s"),
     ]
 
 
@@ -142,6 +146,19 @@ def _perennial(folder: Path, package: Path) -> Iterator[RunningServer]:
     with RunningServer(folder / "home", store.uri) as server:
         wait_until(lambda: httpx.get(f"{server.url}/v2/models/{MODEL}/ready").is_success, "ready")
         yield server
+
+
+def _changes(server: RunningServer, folder: Path, package: Path) -> list[float]:
+    """Seconds from a release document to the first answer of the version that it names: forth and back."""
+    store, seconds = Store(str(folder / "store")), []
+    for seq, version in enumerate("21", start=2):
+        release = release_of(package, version, store)
+        began = time.perf_counter()
+        publish(store, release, seq)
+        while httpx.post(f"{server.url}/invocations", content=body_of(1)).json()["version"] != version:
+            time.sleep(0.01)
+        seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 @contextmanager
