@@ -11,8 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,7 +22,9 @@ from starlette.types import ASGIApp
 from include.lifecycle.errors import LifecycleError
 from include.lifecycle.store.objects import home_folder, open_store
 from include.serving.access import KeyRequired, keys_of
+from include.serving.answering import Answering
 from include.serving.app import create_app
+from include.serving.at_once import AtOnce
 from include.serving.connections import BoundedConnection
 from include.serving.copies import Copies
 from include.serving.holding import borrowed
@@ -29,7 +33,7 @@ from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.packages import PackageCache
 from include.serving.prediction_log import HomeInUse, PredictionLog, owned
-from include.serving.rate import RateLimited, rate_of
+from include.serving.rate import Rate, RateLimited, rate_of
 from include.serving.watching import watched_map
 
 _FLUSH_AT_EXIT = 10.0
@@ -74,17 +78,23 @@ def serve(told: argparse.Namespace, home: Path) -> None:
         models = Models(store, PackageCache(home / "packages", store), metrics, documents=_documents(stack))
         stack.callback(models.stop)
         models.start()
-        app: ASGIApp = create_app(models, log, metrics, copies)
-        app = RateLimited(app, rate) if rate else app
-        config = uvicorn.Config(
-            KeyRequired(app, keys) if keys else app,
-            http=BoundedConnection,
-            ws="none",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=_GRACE,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        answering = Answering(models, log, metrics, copies)
+        app = create_app(answering, models, log, metrics)
+        uvicorn.Server(_config(app, answering, keys, rate)).run(sockets=[listener])
+
+
+def _config(app: ASGIApp, answering: Answering, keys: frozenset[bytes], rate: Rate | None) -> uvicorn.Config:
+    limited = RateLimited(app, rate) if rate else None
+    keyed = KeyRequired(limited or app, keys) if keys else None
+    at_once = AtOnce(answering, keyed, limited)
+    return uvicorn.Config(
+        keyed or limited or app,
+        http=cast(Any, partial(BoundedConnection, at_once=at_once)),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
 
 
 def _documents(stack: ExitStack) -> Callable[[], Mapping[str, bytes | None]] | None:

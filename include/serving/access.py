@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,16 +52,16 @@ class KeyRequired:
         if scope["type"] != "http" or scope["path"] in _HEALTH:
             await self._app(scope, receive, send)
             return
-        if caller := self._caller(scope["headers"]):
+        if caller := self.caller(dict(scope["headers"])):
             await self._app({**scope, CALLER: caller}, receive, send)
             return
         refusal = json_response({"error": _REFUSAL}, 401, {"WWW-Authenticate": "Bearer"})
         await refusal(scope, receive, send)
 
-    def _caller(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        sent = dict(headers)
-        scheme, _, token = sent.get(b"authorization", b"").partition(b" ")
-        key = token.strip() if scheme.lower() == b"bearer" else sent.get(b"x-api-key", b"")
+    def caller(self, headers: Mapping[bytes, bytes]) -> bytes | None:
+        """Whose key a request came with, as its hash; None for no key of ours."""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        key = token.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
         given = _digest(key)
         return given if any(hmac.compare_digest(given, known) for known in self._keys) else None
 

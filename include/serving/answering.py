@@ -17,6 +17,7 @@ from include.serving import inference_v2, invocations
 from include.serving.comparing import Comparing
 from include.serving.copies import Copies
 from include.serving.counting import PROCESS
+from include.serving.head import Target
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.prediction_log import PredictionLog
@@ -39,6 +40,17 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     served: Served
     request_id: str
 
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What goes before the body."""
+        return [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"x-model", self.served.model.encode("latin-1")),
+            (b"x-model-version", self.served.release.version.encode("latin-1")),
+            (b"x-request-id", self.request_id.encode("ascii")),
+        ]
+
 
 class Answering:
     """Chooses the model and the version, has it answer, counts what is refused; raises Refused."""
@@ -47,6 +59,12 @@ class Answering:
         self._models, self._metrics = models, metrics
         self._recorder = Recorder(log)
         self._comparing = Comparing(self._recorder, copies, metrics)
+
+    def reply(self, target: Target, body: bytes, request_id: str | None) -> Reply:
+        """Answer in the protocol that is asked for."""
+        if target.protocol == "infer" and target.model is not None:
+            return self.infer(body, target.model, target.version, request_id)
+        return self.invocations(body, target.model, request_id or new_request_id())
 
     def invocations(self, body: bytes, model: str | None, request_id: str) -> Reply:
         """Answer in MLflow's protocol; the only model needs not be named."""
@@ -137,8 +155,8 @@ class Answering:
             request = Request(columns, request_id or own_id or new_request_id(), started)
             return self._comparing.answer(served, candidate, request)
         with naming_the_field:
-            columns, own_id = decode(body, served.wanted)
-            rows = check_rows(columns, served.predictor)
+            columns, own_id = decode(body, served.layout.wanted)
+            rows = check_rows(columns, served.layout)
         request = Request(columns, request_id or own_id or new_request_id(), started)
         arm = "champion" if served is state.served else "canary"
         return self._recorder.answer(served, arm, rows, request)
@@ -151,6 +169,10 @@ class Answering:
         ours = [served.release.version for served in state.versions] if state else []
         label = version if version in ours else next(iter(ours), "")
         self._metrics.requests.labels(name if state else "", label, refused.outcome).inc()
+
+    def count_failure(self) -> None:
+        """Count a request that the server failed on."""
+        self._metrics.requests.labels("", "", "internal_error").inc()
 
 
 def new_request_id() -> str:
@@ -175,7 +197,7 @@ def _decode_for_both(
 ) -> tuple[Columns, str | None]:
     """The columns that either version looks at; the champion's, where only the others are bad."""
     with naming_the_field:
-        if candidate.wanted != champion.wanted:
+        if candidate.wanted != champion.layout.wanted:
             with suppress(BadInput):
                 return decode(body, candidate.wanted)
-        return decode(body, champion.wanted)
+        return decode(body, champion.layout.wanted)

@@ -11,29 +11,27 @@ from starlette.exceptions import HTTPException
 
 from include.serving import health
 from include.serving.answering import Answering
-from include.serving.copies import Copies
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.openapi import DescribedApp
 from include.serving.prediction_log import PredictionLog
 from include.serving.predictions import Predictions
 from include.serving.refusals import Forbidden, NotReady, Refused
-from include.serving.replies import json_response, refusal
+from include.serving.replies import failure, json_response, refusal
 
 _FLUSH_SECONDS = 30.0
 _LOCAL = ("127.0.0.1", "::1")
 
 
-def create_app(models: Models, log: PredictionLog, metrics: Metrics, copies: Copies) -> FastAPI:
+def create_app(answering: Answering, models: Models, log: PredictionLog, metrics: Metrics) -> FastAPI:
     """The application; starts and stops nothing."""
     app = DescribedApp(title="Perennial model server", redoc_url=None)
-    answering = Answering(models, log, metrics, copies)
     app.add_middleware(Predictions, answering=answering)
     _add_admin(app, log, metrics)
     health.add_routes(app, models, answering)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Refused, _refusal)
-    app.add_exception_handler(Exception, _internal_error(metrics))
+    app.add_exception_handler(Exception, _internal_error(answering))
     return app
 
 
@@ -65,9 +63,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return json_response({"error": text}, error.status_code, dict(error.headers or {}))
 
 
-def _internal_error(metrics: Metrics) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _internal_error(answering: Answering) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
-        metrics.requests.labels("", "", "internal_error").inc()
-        return json_response({"error": "the server failed on this request; its log says why"}, 500)
+        answering.count_failure()
+        return failure()
 
     return answer

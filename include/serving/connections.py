@@ -1,15 +1,17 @@
 """How many callers may be connected, and how much is kept of what they send slowly or do not read?
 
-Uvicorn itself has no bound for any of these.
+Uvicorn itself has no bound for any of these. What `at_once` takes of a connection's requests is answered
+here; all others are uvicorn's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from include.serving.at_once import Asked, AtOnce
 from include.serving.replies import encode
 from include.serving.whole_replies import WholeReplies
 
@@ -30,6 +32,10 @@ class BoundedConnection(HttpToolsProtocol):
     """Bytes since the last ones that were part of a body or ended a request."""
     _received = 0
     _look_again: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, at_once: AtOnce | None = None, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._at_once = at_once
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a caller, or send it away."""
@@ -65,6 +71,14 @@ class BoundedConnection(HttpToolsProtocol):
             raise ValueError("too many requests wait on one connection")
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        """A head ended, and says who will answer."""
+        asked = self._asked_at_once() if self._at_once else None
+        if asked is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = cast(RequestResponseCycle, asked)
+
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
         self._unheard = 0
@@ -74,6 +88,8 @@ class BoundedConnection(HttpToolsProtocol):
         """A request ends."""
         self._unheard = 0
         super().on_message_complete()
+        if isinstance(self.cycle, Asked):
+            self._answer(self.cycle)
 
     def on_response_complete(self) -> None:
         """A reply was written; it is kept until it is read."""
@@ -82,6 +98,30 @@ class BoundedConnection(HttpToolsProtocol):
             callers = (each for each in self.connections if isinstance(each, BoundedConnection))
             if sum(each._unread for each in callers) > MAX_UNREAD:
                 self.transport.abort()
+
+    def _asked_at_once(self) -> Asked | None:
+        """The request that begins, if nothing before it waits and it needs no application."""
+        assert self._at_once is not None
+        is_free = self.cycle is None or self.cycle.response_complete
+        if not is_free or self.flow.write_paused or self.expect_100_continue or self.transport.is_closing():
+            return None
+        if self.parser.get_method() != b"POST":
+            return None
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        address = self.client[0] if self.client else ""
+        return self._at_once.asked(self.url, dict(self.headers), address, keep_alive)
+
+    def _answer(self, asked: Asked) -> None:
+        assert self._at_once is not None
+        status, headers, body = self._at_once.reply(asked)
+        lines = [b"%s: %s\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        if not asked.keep_alive:
+            lines.append(b"connection: close\r\n")
+        self.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+        asked.response_complete = True
+        if not asked.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     @property
     def _unread(self) -> int:

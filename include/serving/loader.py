@@ -18,7 +18,7 @@ from include.lifecycle.release.document import Release, ReleaseDocument, newest_
 from include.lifecycle.store.objects import Store
 from include.serving.metrics import Metrics, VersionMetrics
 from include.serving.packages import PackageCache, load
-from include.serving.rows import wanted
+from include.serving.rows import layout_of
 from include.serving.served import Followed, Served, candidate_of
 
 _log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class Models:
         folder = self._cache.fetch(before.model, release)
         predictor = load(folder, release)
         metrics = VersionMetrics(self._metrics, before.model, release.version)
-        return Served(before.model, release, predictor, wanted(predictor), metrics)
+        return Served(before.model, release, predictor, layout_of(predictor), metrics)
 
     def _failed(self, before: Followed, content: bytes | None, error: Exception) -> Followed:
         self._awaited.pop(before.model, None)

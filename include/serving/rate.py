@@ -53,7 +53,7 @@ class RateLimited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or answer 429."""
-        wait = 0 if scope["type"] != "http" or scope["path"] in _FREE else self._count(_caller(scope))
+        wait = 0 if scope["type"] != "http" or scope["path"] in _FREE else self.count(_caller(scope))
         if not wait:
             await self._app(scope, receive, send)
             return
@@ -61,7 +61,7 @@ class RateLimited:
         content = {"error": f"more than {often}; ask again in {wait} s, or send more rows in each request"}
         await json_response(content, 429, {"Retry-After": str(wait)})(scope, receive, send)
 
-    def _count(self, caller: object) -> int:
+    def count(self, caller: object) -> int:
         """Count a request; returns 0 where it may be answered, else the seconds to wait."""
         now = self._clock()
         if now >= self._ends:

@@ -27,3 +27,8 @@ def refusal(refused: Refused, request_id: str) -> Response:
     if refused.status == 503:
         headers["Retry-After"] = "1"
     return json_response({"error": str(refused)}, refused.status, {**headers, **refused.headers})
+
+
+def failure() -> Response:
+    """The reply to a request that the server failed on."""
+    return json_response({"error": "the server failed on this request; its log says why"}, 500)

@@ -15,6 +15,7 @@ import numpy as np
 from include.lifecycle.model.predictor import BadInput, Columns, Predictor, as_columns
 
 _INT64 = range(-(2**63), 2**63)
+_SQUARES = float(_INT64.stop) ** 2
 _NUMERIC = ("number", "integer")
 _PLAIN = frozenset((float, int, NoneType))
 
@@ -34,40 +35,63 @@ class Rows(msgspec.Struct, frozen=True, gc=False):
     """When each row happened, where the request says so."""
 
 
-def wanted(predictor: Predictor) -> tuple[str, ...]:
-    """The columns of a request that this server looks at, the model's inputs first."""
-    return tuple(dict.fromkeys((*predictor.inputs, predictor.key, predictor.event_time)))
+class Layout(msgspec.Struct, frozen=True, gc=False):
+    """The columns of a model's rows; made once, since every request is read by it."""
+
+    inputs: Mapping[str, str]
+    """The type of each."""
+    key: str
+    event_time: str
+    wanted: tuple[str, ...]
+    """The columns of a request that are looked at, the inputs first."""
+    numbers: tuple[str, ...]
+    whole: list[int]
+    """Which of the numbers are integers."""
 
 
-def check_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> Rows:
-    """Columns of plain JSON values as checked rows; raises BadInput naming the field."""
-    count = _count(columns, predictor)
-    numbers = _plain_numbers(columns, predictor.inputs, count)
-    inputs = {
-        name: columns[name] if name in numbers else _CHECKS[kind](name, columns[name])
-        for name, kind in predictor.inputs.items()
-    }
-    return Rows(
-        count,
-        _typed(numbers, inputs, predictor.inputs),
+def layout_of(predictor: Predictor) -> Layout:
+    """The columns that a version takes."""
+    inputs, key, event_time = predictor.inputs, predictor.key, predictor.event_time
+    numbers = tuple(name for name, kind in inputs.items() if kind in _NUMERIC)
+    return Layout(
         inputs,
-        _keys(columns, predictor.key),
-        inputs.get(predictor.event_time) or _event_times(columns, predictor.event_time),
+        key,
+        event_time,
+        wanted=tuple(dict.fromkeys((*inputs, key, event_time))),
+        numbers=numbers,
+        whole=[place for place, name in enumerate(numbers) if inputs[name] == "integer"],
     )
 
 
-def _count(columns: Mapping[str, list[Any]], predictor: Predictor) -> int:
+def check_rows(columns: Mapping[str, list[Any]], layout: Layout) -> Rows:
+    """Columns of plain JSON values as checked rows; raises BadInput naming the field."""
+    count = _count(columns, layout)
+    numbers = _plain_numbers(columns, layout, count)
+    inputs = {
+        name: columns[name] if name in numbers else _CHECKS[kind](name, columns[name])
+        for name, kind in layout.inputs.items()
+    }
+    return Rows(
+        count,
+        _typed(numbers, inputs, layout.inputs),
+        inputs,
+        _keys(columns, layout.key),
+        inputs.get(layout.event_time) or _event_times(columns, layout.event_time),
+    )
+
+
+def _count(columns: Mapping[str, list[Any]], layout: Layout) -> int:
     sizes = set(map(len, columns.values()))
-    if len(sizes) != 1 or 0 in sizes or not predictor.inputs.keys() <= columns.keys():
-        raise _not_rows(columns, predictor)
+    if len(sizes) != 1 or 0 in sizes or not layout.inputs.keys() <= columns.keys():
+        raise _not_rows(columns, layout)
     return sizes.pop()
 
 
-def _not_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> BadInput:
+def _not_rows(columns: Mapping[str, list[Any]], layout: Layout) -> BadInput:
     """Why columns are no rows that the model takes."""
-    for name in predictor.inputs:
+    for name in layout.inputs:
         if name not in columns:
-            return BadInput(f"{name}: missing; the model needs {', '.join(predictor.inputs)}")
+            return BadInput(f"{name}: missing; the model needs {', '.join(layout.inputs)}")
     sizes = {name: len(values) for name, values in columns.items()}
     first, count = next(iter(sizes.items()))
     for name, size in sizes.items():
@@ -76,23 +100,24 @@ def _not_rows(columns: Mapping[str, list[Any]], predictor: Predictor) -> BadInpu
     return BadInput(f"{first}: no rows; send at least one")
 
 
-def _plain_numbers(columns: Mapping[str, list[Any]], kinds: Mapping[str, str], count: int) -> Columns:
+def _plain_numbers(columns: Mapping[str, list[Any]], layout: Layout, count: int) -> Columns:
     """The columns of numbers, checked and typed all at once; none where one of them needs a second look."""
-    names = [name for name, kind in kinds.items() if kind in _NUMERIC]
-    values = list(chain.from_iterable([columns[name] for name in names]))
+    values = list(chain.from_iterable([columns[name] for name in layout.numbers]))
     if not _PLAIN.issuperset(map(type, values)):
         return {}
     try:
-        table = np.array(values, dtype=np.float64).reshape(len(names), count)
+        typed = np.array(values, dtype=np.float64)
     except OverflowError:
         return {}
-    known = len(values) - values.count(None)
-    if np.count_nonzero(np.abs(table) < _INT64.stop) != known:
+    # The sum of the squares says it of all at once, unless one is missing.
+    if not typed.dot(typed) < _SQUARES:
+        known = len(values) - values.count(None)
+        if np.count_nonzero(np.abs(typed) < _INT64.stop) != known:
+            return {}
+    table = typed.reshape(len(layout.numbers), count)
+    if layout.whole and np.any(table[layout.whole] % 1 > 0):
         return {}
-    whole = [kinds[name] == "integer" for name in names]
-    if any(whole) and np.any(table[whole] % 1 > 0):
-        return {}
-    return dict(zip(names, table, strict=True))
+    return dict(zip(layout.numbers, table, strict=True))
 
 
 def _typed(numbers: Columns, inputs: Mapping[str, list[Any]], kinds: Mapping[str, str]) -> Columns:

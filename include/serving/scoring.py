@@ -14,9 +14,9 @@ from include.serving.served import Served
 
 def checked(served: Served, columns: Mapping[str, list[Any]]) -> Rows:
     """The rows as a version takes them, of columns that others may want too; raises Refused."""
-    own = {name: columns[name] for name in served.wanted if name in columns}
+    own = {name: columns[name] for name in served.layout.wanted if name in columns}
     with naming_the_field:
-        return check_rows(own, served.predictor)
+        return check_rows(own, served.layout)
 
 
 def predict(served: Served, rows: Rows) -> list[float]:

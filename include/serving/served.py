@@ -8,6 +8,7 @@ from include.lifecycle.model.predictor import Predictor
 from include.lifecycle.release.document import Release, ReleaseDocument
 from include.serving.counting import Counting
 from include.serving.metrics import VersionMetrics
+from include.serving.rows import Layout
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,7 @@ class Served:
     model: str
     release: Release
     predictor: Predictor
-    wanted: tuple[str, ...]
-    """The columns of a request that are looked at."""
+    layout: Layout
     metrics: VersionMetrics
 
 
@@ -79,6 +79,6 @@ def candidate_of(document: ReleaseDocument, served: Served, champion: Served, be
         share=document.share,
         slow_seconds=document.slow_seconds,
         slice_by=document.slice_by,
-        wanted=tuple(dict.fromkeys((*champion.wanted, *served.wanted))),
+        wanted=tuple(dict.fromkeys((*champion.layout.wanted, *served.layout.wanted))),
         counting=old.counting if old is not None and same else Counting(),
     )

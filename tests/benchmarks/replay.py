@@ -53,7 +53,7 @@ from include.lifecycle.store.ledger import Ledger
 from include.lifecycle.store.objects import Store
 from include.lifecycle.store.receipts import Receipt, read_call, read_receipt
 from include.serving.logged_row import lines_of, read_lines
-from include.serving.rows import check_rows
+from include.serving.rows import check_rows, layout_of
 from tests.benchmarks.figures import Figure, at_most, print_figures
 from tests.benchmarks.year import MODEL, publish_year
 
@@ -180,7 +180,7 @@ def schedule(store: str, name: str) -> Served:
             predictor = year.predictor(year.train(midnight(day)))
             trainings += 1
         columns = year.requests[day]
-        rows = check_rows(columns, predictor)
+        rows = check_rows(columns, layout_of(predictor))
         scores.append(pd.Series(predictor.predict(rows.typed), index=rows.keys))
     return year.score(name, pd.concat(scores), trainings, trainings)
 
@@ -254,7 +254,7 @@ def _serve(year: Year, day: date) -> None:
     assert champion is not None
     trained = read_receipt(champion.run_key, year.store)
     predictor = year.predictor(trained)
-    rows = check_rows(year.requests[day], predictor)
+    rows = check_rows(year.requests[day], layout_of(predictor))
     release = Release(
         version=champion.version, run_key=champion.run_key, as_of=champion.as_of, package=trained.outputs
     )

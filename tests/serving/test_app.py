@@ -12,7 +12,7 @@ import pytest
 from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.counts import ServerCounts
 from include.lifecycle.store.objects import Store
-from include.serving.predictions import MAX_BODY
+from include.serving.head import MAX_BODY
 from tests.serving.released import MODEL, ROW, publish, release_of, score, tensors
 from tests.serving.running import RunningServer, wait_until
 

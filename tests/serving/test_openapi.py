@@ -3,7 +3,7 @@ from tests.serving.answering_server import AnsweringServer
 
 
 def test_it_says_what_predictions_take_and_how_requests_are_refused(server: AnsweringServer) -> None:
-    document = create_app(server.models, server.log, server.metrics, server.copies).openapi()
+    document = create_app(server.answering, server.models, server.log, server.metrics).openapi()
     for path, taken, given in (
         ("/models/{name}/invocations", "Invocation", "Predictions"),
         ("/v2/models/{name}/infer", "InferenceRequest", "InferenceReply"),

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from include.lifecycle.store.objects import Store
-from include.serving.predictions import MAX_BODY
+from include.serving.head import MAX_BODY
 from include.serving.refusals import Busy
 from include.serving.room import Room
 from tests.serving.released import MODEL, ROW, publish, release_of

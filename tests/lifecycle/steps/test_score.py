@@ -21,7 +21,7 @@ from include.lifecycle.steps import evaluate, score, train
 from include.lifecycle.steps.code import ROOT
 from include.lifecycle.steps.running import Work, run_step
 from include.lifecycle.store.receipts import Call, Receipt, find_receipt, write_call
-from include.serving.rows import check_rows, wanted
+from include.serving.rows import check_rows, layout_of
 from tests.lifecycle import tiny
 from tests.lifecycle.steps.test_evaluate import served_inputs
 from tests.lifecycle.tiny import MODEL, Project, midnight
@@ -90,9 +90,9 @@ def answer(asked: Predictor, row: Mapping[str, Any]) -> float:
         else int(row[name])
         if name == "stops"
         else row[name]
-        for name in wanted(asked)
+        for name in layout_of(asked).wanted
     }
-    rows = check_rows({name: [value] for name, value in told.items()}, asked)
+    rows = check_rows({name: [value] for name, value in told.items()}, layout_of(asked))
     (found,) = asked.predict(rows.typed)
     return float(found)
 

@@ -1,0 +1,105 @@
+"""Which requests are answered where they are read? Short ones that ask for a prediction: the way through
+ASGI takes as long as the answer.
+
+What is unusual about a request leaves it to the application, which answers all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import NamedTuple, Self
+from urllib.parse import unquote
+
+import httptools
+from starlette.responses import Response
+
+from include.serving.access import KeyRequired
+from include.serving.answering import Answering
+from include.serving.head import BULK_BODY, Headers, Target, announced, completed, given_id, target_of
+from include.serving.rate import RateLimited
+from include.serving.refusals import Refused
+from include.serving.replies import failure, refusal
+
+_log = logging.getLogger(__name__)
+_LONGEST_URL = 200
+"""Of those that are remembered; a longer one is nobody's."""
+
+
+class Whole(NamedTuple):
+    """A reply as it is written."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @classmethod
+    def of(cls, response: Response) -> Self:
+        """What the application would send."""
+        return cls(response.status_code, response.raw_headers, bytes(response.body))
+
+
+class _Unwatched:
+    """Stands for the event that an application would wait for."""
+
+    def set(self) -> None:
+        """Tell nobody."""
+
+
+class Asked:
+    """A request whose body is being read: to uvicorn one of its own cycles, which no task runs."""
+
+    message_event = _Unwatched()
+
+    def __init__(self, target: Target, request_id: str | None, keep_alive: bool) -> None:
+        self.target, self.request_id, self.keep_alive = target, request_id, keep_alive
+        self.body, self.more_body = bytearray(), True
+        self.response_complete = self.disconnected = False
+
+
+class AtOnce:
+    """Takes short requests for a prediction, of callers who may ask, and answers them."""
+
+    def __init__(self, answering: Answering, keys: KeyRequired | None, rate: RateLimited | None) -> None:
+        self._answering, self._keys, self._rate = answering, keys, rate
+
+    def asked(self, url: bytes, headers: Headers, address: str, keep_alive: bool) -> Asked | None:
+        """A POST that begins so, where it is answered here; None leaves it to the application."""
+        target = _target_of(url) if len(url) <= _LONGEST_URL else None
+        if target is None or b"content-length" not in headers:
+            return None
+        try:
+            request_id, size = given_id(headers), announced(headers)
+        except Refused:
+            return None
+        if size >= BULK_BODY or not self._may_ask(headers, address):
+            return None
+        return Asked(completed(target, headers), request_id, keep_alive)
+
+    def reply(self, asked: Asked) -> Whole:
+        """The reply to a request whose body is whole."""
+        try:
+            reply = self._answering.reply(asked.target, bytes(asked.body), asked.request_id)
+        except Refused as refused:
+            return Whole.of(refusal(refused, asked.request_id or ""))
+        except BaseException:  # as uvicorn does: a model's code that exits ends one request
+            _log.exception("a request was not answered")
+            self._answering.count_failure()
+            return Whole.of(failure())
+        return Whole(200, reply.headers, reply.body)
+
+    def _may_ask(self, headers: Headers, address: str) -> bool:
+        if self._keys is not None:
+            caller: object = self._keys.caller(headers)
+        else:  # whose address a proxy tells is found on the application's side
+            caller = None if self._rate and b"x-forwarded-for" in headers else address
+        return caller is not None and (self._rate is None or not self._rate.count(caller))
+
+
+@lru_cache(1_000)
+def _target_of(url: bytes) -> Target | None:
+    try:
+        parsed = httptools.parse_url(url)
+        return target_of(unquote((parsed.path or b"").decode("ascii")), parsed.query or b"")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+        return None
