@@ -9,14 +9,19 @@ from a pod's creation is half a second too long in the mean. When its container 
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from unittest.mock import patch
+
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 os.environ.setdefault("AIRFLOW_HOME", mkdtemp(prefix="airflow-of-benchmarks-"))  # before any import of it
 os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
@@ -63,7 +68,8 @@ def run() -> list[Figure]:
             # A checkpoint after each tree shows when the first is there.
             pods.project.edit("models/late.yaml", "  seed: 3", "  segment: 1\n  checkpoint: 0s\n  seed: 3")
             pods.project.add("models/late.py", SAYS_WHEN_IT_BEGAN)
-            rounds = [_Round(pods, _training(pods, seed)) for seed in range(ROUNDS + 1)][1:]
+            seeds = count()
+            rounds = [_round(pods, seeds) for _ in range(ROUNDS + 1)][1:]
             libraries = statistics.median(_seconds_of_libraries(pods) for _ in range(ROUNDS))
     first, started, added, again = (
         statistics.median(getattr(each, name) for each in rounds)
@@ -78,8 +84,15 @@ def run() -> list[Figure]:
     ]
 
 
+class LogLost(RuntimeError):
+    """Nodes that share a disk clear away each other's logs, about once a minute."""
+
+
+_kept = retry(retry=retry_if_exception_type(LogLost), stop=stop_after_attempt(5), reraise=True)
+
+
 class _Round:
-    """The seconds of one training."""
+    """The seconds of one training; raises LogLost when its pod's log does not say when it began."""
 
     def __init__(self, pods: Pods, call: Call) -> None:
         store = pods.project.store
@@ -90,10 +103,12 @@ class _Round:
         run_to_end(lambda: _operator(call), Task("train"))
         as_pod = time.monotonic() - began
         watch.join()
-        (pod,) = pods.of(call)
-        began_at = pods.cluster.kubectl("logs", pod["metadata"]["name"]).split("began ")[1].split()[0]
+        pod, *others = pods.of(call)
+        said = re.search(r"began (\S+)", pods.cluster.kubectl("logs", pod["metadata"]["name"]))
+        if said is None or others:
+            raise LogLost(pod["metadata"]["name"])
         self.first_tree = trees[0] - _seconds(pod["metadata"]["creationTimestamp"])
-        self.started = trees[0] - float(began_at)
+        self.started = trees[0] - float(said[1])
         store.remove(receipt_path(call.run_key))
         began = time.monotonic()
         run_step(call, store)
@@ -103,10 +118,19 @@ class _Round:
         self.again = time.monotonic() - began
 
 
+@_kept
+def _round(pods: Pods, seeds: Iterator[int]) -> _Round:
+    return _Round(pods, _training(pods, next(seeds)))
+
+
+@_kept
 def _seconds_of_libraries(pods: Pods) -> float:
     code, said = pods.cluster.run(python_pod(pods.image, LIBRARIES))
     assert code == 0, said
-    return float(said)
+    try:
+        return float(said)
+    except ValueError:
+        raise LogLost(said) from None
 
 
 def _await_checkpoint(run_key: str, store: Store, seen: list[float]) -> None:
