@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
 from include.lifecycle.model.predictor import BadInput
 from include.lifecycle.release.counts import ServerCounts
-from include.serving import inference_v2, invocations
 from include.serving.comparing import Comparing
 from include.serving.copies import Copies
 from include.serving.counting import PROCESS
@@ -21,16 +19,13 @@ from include.serving.head import Target
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.prediction_log import PredictionLog
+from include.serving.protocols import decoded, encoded
 from include.serving.recording import Answer, Recorder, Request
 from include.serving.refusals import ModelFailed, NotReady, NotServed, Refused, naming_the_field
-from include.serving.replies import encode
-from include.serving.rows import check_rows
+from include.serving.rows import check_rows, joined
 from include.serving.served import Candidate, Followed, Served
 
 _log = logging.getLogger(__name__)
-
-Columns = dict[str, list[Any]]
-Decode = Callable[[bytes, Sequence[str]], tuple[Columns, str | None]]
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +47,10 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
         ]
 
 
+class Alone(Exception):
+    """These requests are not answered together."""
+
+
 class Answering:
     """Chooses the model and the version, has it answer, counts what is refused; raises Refused."""
 
@@ -61,32 +60,32 @@ class Answering:
         self._comparing = Comparing(self._recorder, copies, metrics)
 
     def reply(self, target: Target, body: bytes, request_id: str | None) -> Reply:
-        """Answer in the protocol that is asked for."""
-        if target.protocol == "infer" and target.model is not None:
-            return self.infer(body, target.model, target.version, request_id)
-        return self.invocations(body, target.model, request_id or new_request_id())
+        """Answer in the protocol that is asked for; the only model needs not be named."""
+        try:
+            answer = self._answer(target, body, request_id)
+        except Refused as refused:
+            if isinstance(refused, ModelFailed):
+                _log.error("a request was not answered", exc_info=refused)
+            self.count_refusal(target.model, refused, target.version)
+            raise
+        return _reply(target, answer)
 
-    def invocations(self, body: bytes, model: str | None, request_id: str) -> Reply:
-        """Answer in MLflow's protocol; the only model needs not be named."""
-        answer = self._answer(_decode_invocation, body, model, None, request_id)
-        reply = {
-            "predictions": answer.scores,
-            "model": answer.served.model,
-            "version": answer.served.release.version,
-            "request_id": request_id,
-        }
-        return Reply(encode(reply), answer.served, request_id)
+    def replies(self, target: Target, asked: Sequence[tuple[bytes, str | None]]) -> list[Reply]:
+        """Answer several requests, given by body and id, with one prediction.
 
-    def infer(self, body: bytes, model: str, version: str | None, request_id: str | None) -> Reply:
-        """Answer in the Open Inference Protocol."""
-        answer = self._answer(inference_v2.decode, body, model, version, request_id)
-        reply = {
-            "model_name": answer.served.model,
-            "model_version": answer.served.release.version,
-            "id": answer.request_id,
-            "outputs": [inference_v2.output(answer.scores)],
-        }
-        return Reply(encode(reply), answer.served, answer.request_id)
+        Raises Alone, or Refused for what is wrong with one of them: then nothing was recorded or counted,
+        and each has to be answered by itself.
+        """
+        started = time.perf_counter()
+        state, served = self.chosen(target.model, target.version)
+        if _candidate(target, state) is not None:
+            raise Alone
+        wanted = served.layout.wanted
+        with naming_the_field:
+            requests = [_request(target, body, request_id, wanted, started) for body, request_id in asked]
+            rows = check_rows(joined([request.columns for request in requests]), served.layout)
+        answers = self._recorder.answer_all(served, state.arm_of(served), rows, requests)
+        return [_reply(target, answer) for answer in answers]
 
     def chosen(self, model: str | None, version: str | None = None) -> tuple[Followed, Served]:
         """A model, and its champion or the version that was named.
@@ -132,34 +131,17 @@ class Answering:
             )
         return next(iter(followed))
 
-    def _answer(
-        self, decode: Decode, body: bytes, model: str | None, version: str | None, request_id: str | None
-    ) -> Answer:
-        try:
-            return self._answered(decode, body, model, version, request_id)
-        except Refused as refused:
-            if isinstance(refused, ModelFailed):
-                _log.error("a request was not answered", exc_info=refused)
-            self.count_refusal(model, refused, version)
-            raise
-
-    def _answered(
-        self, decode: Decode, body: bytes, model: str | None, version: str | None, request_id: str | None
-    ) -> Answer:
+    def _answer(self, target: Target, body: bytes, request_id: str | None) -> Answer:
         started = time.perf_counter()
-        state, served = self.chosen(model, version)
-        # Who names a version is not one of the callers that are split.
-        candidate = state.candidate if version is None else None
+        state, served = self.chosen(target.model, target.version)
+        candidate = _candidate(target, state)
         if candidate is not None:
-            columns, own_id = _decode_for_both(decode, body, served, candidate)
-            request = Request(columns, request_id or own_id or new_request_id(), started)
+            request = _request_for_both(target, body, request_id, served, candidate, started)
             return self._comparing.answer(served, candidate, request)
         with naming_the_field:
-            columns, own_id = decode(body, served.layout.wanted)
-            rows = check_rows(columns, served.layout)
-        request = Request(columns, request_id or own_id or new_request_id(), started)
-        arm = "champion" if served is state.served else "canary"
-        return self._recorder.answer(served, arm, rows, request)
+            request = _request(target, body, request_id, served.layout.wanted, started)
+            rows = check_rows(request.columns, served.layout)
+        return self._recorder.answer(served, state.arm_of(served), rows, request)
 
     def count_refusal(self, model: str | None, refused: Refused, version: str | None = None) -> None:
         """Count a request without an answer, under names only that are ours."""
@@ -188,16 +170,33 @@ def _named(state: Followed, version: str) -> Served:
     raise NotServed(f"version {version!r} of {state.model} is not served; served are: {known}")
 
 
-def _decode_invocation(body: bytes, wanted: Sequence[str]) -> tuple[Columns, None]:
-    return invocations.decode(body, wanted), None
+def _candidate(target: Target, state: Followed) -> Candidate | None:
+    """Who names a version is not one of the callers that are split."""
+    return state.candidate if target.version is None else None
 
 
-def _decode_for_both(
-    decode: Decode, body: bytes, champion: Served, candidate: Candidate
-) -> tuple[Columns, str | None]:
+def _request(
+    target: Target, body: bytes, request_id: str | None, wanted: Sequence[str], started: float
+) -> Request:
+    columns, own_id = decoded(target, body, wanted)
+    return Request(columns, request_id or own_id or new_request_id(), started)
+
+
+def _request_for_both(
+    target: Target,
+    body: bytes,
+    request_id: str | None,
+    champion: Served,
+    candidate: Candidate,
+    started: float,
+) -> Request:
     """The columns that either version looks at; the champion's, where only the others are bad."""
     with naming_the_field:
         if candidate.wanted != champion.layout.wanted:
             with suppress(BadInput):
-                return decode(body, candidate.wanted)
-        return decode(body, champion.layout.wanted)
+                return _request(target, body, request_id, candidate.wanted, started)
+        return _request(target, body, request_id, champion.layout.wanted, started)
+
+
+def _reply(target: Target, answer: Answer) -> Reply:
+    return Reply(encoded(target, answer), answer.served, answer.request_id)

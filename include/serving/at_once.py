@@ -6,8 +6,12 @@ What is unusual about a request leaves it to the application, which answers all 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple, Self
 from urllib.parse import unquote
 
@@ -15,15 +19,17 @@ import httptools
 from starlette.responses import Response
 
 from include.serving.access import KeyRequired
-from include.serving.answering import Answering
+from include.serving.answering import Answering, Reply
 from include.serving.head import BULK_BODY, Headers, Target, announced, completed, given_id, target_of
 from include.serving.rate import RateLimited
 from include.serving.refusals import Refused
 from include.serving.replies import failure, refusal
 
 _log = logging.getLogger(__name__)
+_MOST = 16
+"""As many requests are answered with one prediction."""
 _LONGEST_URL = 200
-"""Of those that are remembered; a longer one is nobody's."""
+"""Of a URL that is remembered; a longer one is left to the application."""
 
 
 class Whole(NamedTuple):
@@ -32,6 +38,11 @@ class Whole(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
+
+    @classmethod
+    def answering(cls, reply: Reply) -> Self:
+        """An answer."""
+        return cls(200, reply.headers, reply.body)
 
     @classmethod
     def of(cls, response: Response) -> Self:
@@ -47,8 +58,21 @@ class _Unwatched:
 
 
 class Asked:
-    """A request whose body is being read: to uvicorn one of its own cycles, which no task runs."""
+    """A request whose body is being read: to uvicorn one of its own cycles, which no task runs.
 
+    Uvicorn's protocol adds to `body`, ends `more_body`, asks for `response_complete`, and says with
+    `disconnected` that nobody listens and with `keep_alive` that the connection ends with the reply.
+    """
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "request_id",
+        "response_complete",
+        "target",
+    )
     message_event = _Unwatched()
 
     def __init__(self, target: Target, request_id: str | None, keep_alive: bool) -> None:
@@ -57,11 +81,16 @@ class Asked:
         self.response_complete = self.disconnected = False
 
 
+Write = Callable[[Whole], None]
+Waiting = tuple[Asked, Write]
+
+
 class AtOnce:
     """Takes short requests for a prediction, of callers who may ask, and answers them."""
 
     def __init__(self, answering: Answering, keys: KeyRequired | None, rate: RateLimited | None) -> None:
         self._answering, self._keys, self._rate = answering, keys, rate
+        self._waiting: list[Waiting] = []
 
     def asked(self, url: bytes, headers: Headers, address: str, keep_alive: bool) -> Asked | None:
         """A POST that begins so, where it is answered here; None leaves it to the application."""
@@ -76,17 +105,37 @@ class AtOnce:
             return None
         return Asked(completed(target, headers), request_id, keep_alive)
 
-    def reply(self, asked: Asked) -> Whole:
-        """The reply to a request whose body is whole."""
+    def answer(self, asked: Asked, write: Write) -> None:
+        """Have the reply to a request whose body is whole written, soon: with those that come meanwhile."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._answer_all)
+        self._waiting.append((asked, write))
+
+    def _answer_all(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        waiting = [(asked, write) for asked, write in waiting if not asked.disconnected]
+        for together in _batches(waiting):
+            replies = self._replies([asked for asked, _ in together])
+            for (_, write), reply in zip(together, replies, strict=True):
+                write(reply)
+
+    def _replies(self, asked: Sequence[Asked]) -> list[Whole]:
+        if len(asked) > 1:
+            # Whoever is at fault, and however, is found when each is answered alone.
+            with suppress(BaseException):
+                several = [(bytes(each.body), each.request_id) for each in asked]
+                return [Whole.answering(each) for each in self._answering.replies(asked[0].target, several)]
+        return [self._reply(each) for each in asked]
+
+    def _reply(self, asked: Asked) -> Whole:
         try:
-            reply = self._answering.reply(asked.target, bytes(asked.body), asked.request_id)
+            return Whole.answering(self._answering.reply(asked.target, bytes(asked.body), asked.request_id))
         except Refused as refused:
             return Whole.of(refusal(refused, asked.request_id or ""))
         except BaseException:  # as uvicorn does: a model's code that exits ends one request
             _log.exception("a request was not answered")
             self._answering.count_failure()
             return Whole.of(failure())
-        return Whole(200, reply.headers, reply.body)
 
     def _may_ask(self, headers: Headers, address: str) -> bool:
         if self._keys is not None:
@@ -94,6 +143,20 @@ class AtOnce:
         else:  # whose address a proxy tells is found on the application's side
             caller = None if self._rate and b"x-forwarded-for" in headers else address
         return caller is not None and (self._rate is None or not self._rate.count(caller))
+
+
+def _batches(waiting: list[Waiting]) -> Iterator[list[Waiting]]:
+    """Those that ask for the same, in their order; so few that a batch takes no longer than one may."""
+    for _, alike in groupby(waiting, key=lambda each: each[0].target):
+        batch: list[Waiting] = []
+        size = 0
+        for each in alike:
+            size += len(each[0].body)
+            if batch and (len(batch) == _MOST or size >= BULK_BODY):
+                yield batch
+                batch, size = [], len(each[0].body)
+            batch.append(each)
+        yield batch
 
 
 @lru_cache(1_000)

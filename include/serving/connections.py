@@ -7,11 +7,12 @@ here; all others are uvicorn's.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from include.serving.at_once import Asked, AtOnce
+from include.serving.at_once import Asked, AtOnce, Whole
 from include.serving.replies import encode
 from include.serving.whole_replies import WholeReplies
 
@@ -89,7 +90,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._unheard = 0
         super().on_message_complete()
         if isinstance(self.cycle, Asked):
-            self._answer(self.cycle)
+            assert self._at_once is not None
+            self._at_once.answer(self.cycle, partial(self._write, self.cycle))
 
     def on_response_complete(self) -> None:
         """A reply was written; it is kept until it is read."""
@@ -111,13 +113,13 @@ class BoundedConnection(HttpToolsProtocol):
         address = self.client[0] if self.client else ""
         return self._at_once.asked(self.url, dict(self.headers), address, keep_alive)
 
-    def _answer(self, asked: Asked) -> None:
-        assert self._at_once is not None
-        status, headers, body = self._at_once.reply(asked)
+    def _write(self, asked: Asked, reply: Whole) -> None:
+        status, headers, body = reply
         lines = [b"%s: %s\r\n" % header for header in (*self.server_state.default_headers, *headers)]
         if not asked.keep_alive:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+        self._replies.flush()
         asked.response_complete = True
         if not asked.keep_alive:
             self.transport.close()

@@ -12,6 +12,7 @@ from include.serving.replies import REQUEST_ID
 MAX_BODY = 10 << 20
 BULK_BODY = 64 << 10
 """A body of so many bytes is decoded, predicted and logged on a thread, so that the others do not wait."""
+_JSON = b"application/json"
 _NOT_READ = (b"text/csv", b"application/octet-stream", b"multipart/form-data")
 
 Headers = Mapping[bytes, bytes]
@@ -74,7 +75,8 @@ def too_large() -> TooLarge:
 
 def _check_format(headers: Headers) -> None:
     """Only plain JSON; a caller that says nothing, or a form as curl does, means JSON."""
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    told = headers.get(b"content-type", _JSON)
+    kind = told if told == _JSON else told.partition(b";")[0].strip().lower()
     if kind in _NOT_READ:
         raise Unsupported(f"Content-Type: {kind.decode()} is not read here; send application/json")
     if headers.get(b"content-encoding", b"identity") != b"identity":

@@ -52,9 +52,9 @@ _decoder = msgspec.json.Decoder(LoggedRow)
 
 
 def lines_of(
-    request_id: str, model: str, release: Release, arm: str, rows: Rows, scores: Sequence[float]
+    names: Sequence[str], model: str, release: Release, arm: str, rows: Rows, scores: Sequence[float]
 ) -> bytes:
-    """The predictions of one request as JSON lines; of several rows each gets `<id>/<row>`."""
+    """Predictions as JSON lines; `names` says for each row which request it is of."""
     now = datetime.now(UTC)
     inputs = _inputs_type(tuple(rows.inputs))
     logged = []
@@ -63,7 +63,7 @@ def lines_of(
     ):
         logged.append(
             LoggedRow(
-                request_id=request_id if rows.count == 1 else f"{request_id}/{number}",
+                request_id=names[number],
                 key=rows.keys[number] if rows.keys else None,
                 event_time=(rows.event_times and rows.event_times[number]) or now,
                 model=model,

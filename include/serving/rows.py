@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from types import NoneType
@@ -15,7 +15,7 @@ import numpy as np
 from include.lifecycle.model.predictor import BadInput, Columns, Predictor, as_columns
 
 _INT64 = range(-(2**63), 2**63)
-_SQUARES = float(_INT64.stop) ** 2
+_BEYOND = float(_INT64.stop)
 _NUMERIC = ("number", "integer")
 _PLAIN = frozenset((float, int, NoneType))
 
@@ -63,6 +63,16 @@ def layout_of(predictor: Predictor) -> Layout:
     )
 
 
+def joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """The columns of several requests, one after the other; raises BadInput where they are not alike."""
+    names = list(parts[0])
+    for part in parts:
+        if list(part) != names or len(set(map(len, part.values()))) != 1:
+            raise BadInput("the columns differ")
+    columns = zip(*[part.values() for part in parts], strict=True)
+    return {name: list(chain.from_iterable(values)) for name, values in zip(names, columns, strict=True)}
+
+
 def check_rows(columns: Mapping[str, list[Any]], layout: Layout) -> Rows:
     """Columns of plain JSON values as checked rows; raises BadInput naming the field."""
     count = _count(columns, layout)
@@ -106,15 +116,12 @@ def _plain_numbers(columns: Mapping[str, list[Any]], layout: Layout, count: int)
     if not _PLAIN.issuperset(map(type, values)):
         return {}
     try:
-        typed = np.array(values, dtype=np.float64)
+        table = np.array(values, dtype=np.float64).reshape(len(layout.numbers), count)
     except OverflowError:
         return {}
-    # The sum of the squares says it of all at once, unless one is missing.
-    if not typed.dot(typed) < _SQUARES:
-        known = len(values) - values.count(None)
-        if np.count_nonzero(np.abs(typed) < _INT64.stop) != known:
-            return {}
-    table = typed.reshape(len(layout.numbers), count)
+    known = len(values) - values.count(None)
+    if np.count_nonzero(np.abs(table) < _BEYOND) != known:
+        return {}
     if layout.whole and np.any(table[layout.whole] % 1 > 0):
         return {}
     return dict(zip(layout.numbers, table, strict=True))

@@ -65,6 +65,10 @@ class Followed:
         """Whether there is a champion that should answer and cannot."""
         return self.served is None and self.trouble is not None
 
+    def arm_of(self, served: Served) -> str:
+        """What the log calls the part of a version that is served."""
+        return "champion" if served is self.served else "canary"
+
     def loaded(self, release: Release) -> Served | None:
         """A release that is loaded already."""
         return next((served for served in self.versions if served.release == release), None)

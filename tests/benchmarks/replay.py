@@ -258,9 +258,9 @@ def _serve(year: Year, day: date) -> None:
     release = Release(
         version=champion.version, run_key=champion.run_key, as_of=champion.as_of, package=trained.outputs
     )
-    lines = lines_of(
-        day.isoformat(), MODEL, release, "champion", rows, predictor.predict(rows.typed).tolist()
-    )
+    names = [f"{day}/{number}" for number in range(rows.count)]
+    scores = predictor.predict(rows.typed).tolist()
+    lines = lines_of(names, MODEL, release, "champion", rows, scores)
     with TemporaryDirectory() as folder:
         segment = Path(folder) / "segment"
         segment.write_bytes(lines)

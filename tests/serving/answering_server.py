@@ -10,8 +10,9 @@ from include.lifecycle.monitor.performance import prediction_log
 from include.lifecycle.release.counts import Counts
 from include.lifecycle.release.document import Release
 from include.lifecycle.store.objects import Store
-from include.serving.answering import Answering, new_request_id
+from include.serving.answering import Answering
 from include.serving.copies import Copies
+from include.serving.head import Target
 from include.serving.loader import Models
 from include.serving.metrics import Metrics
 from include.serving.packages import PackageCache
@@ -48,7 +49,7 @@ class AnsweringServer:
     def ask(self, *rows: dict[str, Any], request_id: str = "") -> dict[str, Any]:
         """The reply to rows, each ROW with changes; raises Refused."""
         body = json.dumps({"instances": [{**ROW, **changes} for changes in rows]}).encode()
-        reply = self.answering.invocations(body, MODEL, request_id or new_request_id())
+        reply = self.answering.reply(Target("invocations", MODEL), body, request_id or None)
         found: dict[str, Any] = json.loads(reply.body)
         return found
 

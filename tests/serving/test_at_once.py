@@ -211,6 +211,24 @@ def test_a_caller_who_asks_no_more_is_left(front: Front) -> None:
     assert front.ask(post(headers=b"")).startswith(b"HTTP/1.1 200")
 
 
+def test_what_follows_a_request_at_once_is_waited_for_and_answered(front: Front) -> None:
+    front.uvicorn.config.timeout_keep_alive = 1
+    second = post()
+    with socket.create_connection(front.address, timeout=30) as caller:
+        caller.sendall(post(headers=b"") + second[:-1])
+        threading.Event().wait(2)
+        caller.sendall(second[-1:])
+        assert received(caller).count(b"HTTP/1.1 200") == 2
+
+
+def test_what_follows_the_last_request_of_a_connection_is_not_predicted(
+    front: Front, released: AnsweringServer
+) -> None:
+    older = post(headers=b"Connection: keep-alive\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert front.ask(older * 2).count(b"HTTP/1.1 200") == 1
+    assert released.metric("requests_total", model=MODEL, version="1", outcome="ok") == 1
+
+
 def test_a_request_whose_body_is_on_its_way_is_answered_before_the_server_ends(
     released: AnsweringServer,
 ) -> None:
@@ -261,7 +279,8 @@ class Exits(Answering):
 def test_whatever_a_model_does_ends_one_request_and_is_counted(released: AnsweringServer) -> None:
     exits = Exits(released.models, released.log, released.metrics, released.copies)
     with Front(released, answering=exits) as front:
-        found = front.ask(post(headers=b"") + post())
-    assert found.count(b"HTTP/1.1 500") == 2
-    assert b"the server failed on this request" in found
+        for _ in range(2):
+            found = front.ask(post())
+            assert found.startswith(b"HTTP/1.1 500")
+            assert b"the server failed on this request" in found
     assert released.metric("requests_total", model="", version="", outcome="internal_error") == 2

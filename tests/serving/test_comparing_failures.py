@@ -11,6 +11,7 @@ import pytest
 from include.lifecycle.release.counts import Arm, Counts
 from include.lifecycle.release.document import Release
 from include.lifecycle.store.objects import Store
+from include.serving.head import Target
 from include.serving.refusals import ModelFailed, NotLogged, Refused
 from tests.serving.answering_server import AnsweringServer
 from tests.serving.released import MODEL, ROW, make_package, release_of, score, tensors
@@ -80,7 +81,7 @@ def test_what_a_caller_does_wrong_counts_nowhere(
     server.release(releases["1"], candidate=releases["origin"], share=share)
     for body in (b"{", b'{"instances": [{}]}', json.dumps({"instances": [{**ROW, "stops": "no"}]}).encode()):
         with pytest.raises(Refused):
-            server.answering.invocations(body, MODEL, "mine")
+            server.answering.reply(Target("invocations", MODEL), body, "mine")
     with pytest.raises(Refused, match="carrier: row 1: dict is not a string"):
         server.ask({}, {"carrier": {}})
     assert server.counts() == Counts()
@@ -128,7 +129,7 @@ def test_a_tensor_that_the_candidate_alone_minds_is_its_failure(
     for origin in ({"shape": [2], "data": ["JFK", "LGA"]}, {"shape": [1], "data": [1]}):
         tensor = {"name": "origin", "datatype": "BYTES", **origin}
         body = json.dumps({"inputs": [*tensors()["inputs"], tensor]}).encode()
-        reply = server.answering.infer(body, MODEL, None, None)
+        reply = server.answering.reply(Target("infer", MODEL), body, None)
         assert json.loads(reply.body)["model_version"] == "1"
     assert server.counts().candidate.failed.total == 2
 
@@ -144,6 +145,6 @@ def test_other_rows_in_the_columns_of_the_candidate_alone_are_its_failure(
     champion, candidate = release("1", "distance", "number"), release("2", "origin", "string")
     server.release(champion, candidate=candidate, share=1.0)
     body = json.dumps({"inputs": {"distance": [1.0], "origin": ["JFK", "LGA"]}}).encode()
-    reply = json.loads(server.answering.invocations(body, MODEL, "mine").body)
+    reply = json.loads(server.answering.reply(Target("invocations", MODEL), body, "mine").body)
     assert (reply["version"], len(reply["predictions"])) == ("1", 1)
     assert server.counts().candidate.failed.total == 1

@@ -41,7 +41,8 @@ def lines(request_id: str, count: int = 1, day: int = 31) -> bytes:
         keys=[f"key-{number}" for number in range(count)],
         event_times=[moment] * count,
     )
-    return lines_of(request_id, MODEL, RELEASE, "champion", rows, [0.25] * count)
+    names = [request_id] if count == 1 else [f"{request_id}/{number}" for number in range(count)]
+    return lines_of(names, MODEL, RELEASE, "champion", rows, [0.25] * count)
 
 
 def table(store: Store) -> Table:

@@ -24,6 +24,7 @@ from include.lifecycle.spec.release import ReleasePolicy
 from include.lifecycle.steps.releasing import stage_newest
 from include.lifecycle.steps.staging import measure_apart
 from include.lifecycle.store.receipts import Receipt
+from include.serving.head import Target
 from tests.lifecycle import tiny
 from tests.lifecycle.serving_here import served_here
 from tests.lifecycle.tiny import ACTOR, FEATURES, MODEL, Project, midnight
@@ -50,7 +51,7 @@ def logged(world: Project) -> Project:
     server.models.poll()
     for day in (YESTERDAY - 1, YESTERDAY, YESTERDAY + 1):
         body = json.dumps({"instances": _requests(day)}).encode()
-        server.answering.invocations(body, MODEL, f"day{day}")
+        server.answering.reply(Target("invocations", MODEL), body, f"day{day}")
     assert not server.log.flush(30)
     server.close()
     return world
