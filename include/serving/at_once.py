@@ -1,7 +1,7 @@
 """Which requests are answered where they are read? Short ones that ask for a prediction: the way through
-ASGI takes as long as the answer.
+ASGI takes as long as the answer. Those that are read in one turn of the loop are answered together.
 
-What is unusual about a request leaves it to the application, which answers all of them.
+A request that is unusual in any way is left to the application, which answers all of them.
 """
 
 from __future__ import annotations
