@@ -64,10 +64,14 @@ def layout_of(predictor: Predictor) -> Layout:
 
 
 def joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
-    """The columns of several requests, one after the other; raises BadInput where they are not alike."""
+    """The columns of several requests, one after the other.
+
+    Raises BadInput where they are not alike, or one is no rows by itself: together that would not be seen.
+    """
     names = list(parts[0])
     for part in parts:
-        if list(part) != names or len(set(map(len, part.values()))) != 1:
+        sizes = set(map(len, part.values()))
+        if list(part) != names or len(sizes) != 1 or 0 in sizes:
             raise BadInput("the columns differ")
     columns = zip(*[part.values() for part in parts], strict=True)
     return {name: list(chain.from_iterable(values)) for name, values in zip(names, columns, strict=True)}

@@ -169,6 +169,11 @@ def test_rows_that_only_fit_together_are_refused(
     longer, shorter = {**columns, "stops": [1, 2]}, {**columns, "carrier": ["UA", "DL"]}
     bodies = [json.dumps({"inputs": each}).encode() for each in (longer, shorter)]
     assert [reply.status for reply in in_one_turn(server.answering, list(map(asked, bodies)))] == [400, 400]
+    nothing = json.dumps({"inputs": {name: [] for name in ROW}}).encode()
+    for bodies in ([body({}), nothing], [nothing, nothing]):
+        replies = in_one_turn(server.answering, list(map(asked, bodies)))
+        assert replies[1].status == 400
+        assert "no rows" in json.loads(replies[1].body)["error"]
     with_key = [body({"flight_id": "UA1"}), body({})]
     assert [reply.status for reply in in_one_turn(server.answering, list(map(asked, with_key)))] == [200, 200]
 
