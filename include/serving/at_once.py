@@ -1,5 +1,5 @@
 """Which requests are answered where they are read? Short ones that ask for a prediction: the way through
-ASGI takes as long as the answer. Those that are read in one turn of the loop are answered together.
+ASGI takes as long as the answer. Those that are read one after the other are answered together.
 
 A request that is unusual in any way is left to the application, which answers all of them.
 """
@@ -108,8 +108,16 @@ class AtOnce:
     def answer(self, asked: Asked, write: Write) -> None:
         """Have the reply to a request whose body is whole written, soon: with those that come meanwhile."""
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._answer_all)
+            asyncio.get_running_loop().call_soon(self._answer_soon, 0)
         self._waiting.append((asked, write))
+
+    def _answer_soon(self, before: int) -> None:
+        """Answer when a turn of the loop read no more of them: answered together, all are quicker."""
+        count = len(self._waiting)
+        if before < count < _MOST:
+            asyncio.get_running_loop().call_soon(self._answer_soon, count)
+        else:
+            self._answer_all()
 
     def _answer_all(self) -> None:
         waiting, self._waiting = self._waiting, []

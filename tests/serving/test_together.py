@@ -1,10 +1,12 @@
-"""Requests that are read in one turn of the loop and answered with one prediction."""
+"""Requests that are read one after the other and answered with one prediction."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,20 @@ def asked(content: bytes, request_id: str | None = None, target: Target = ANY) -
 
 def in_one_turn(answering: Answering, requests: Sequence[Asked]) -> list[Whole]:
     """The replies to requests that all come before the loop turns."""
+    return in_turns(answering, [requests])
+
+
+def in_turns(answering: Answering, turns: Sequence[Sequence[Asked]]) -> list[Whole]:
+    """The replies to requests of which some come in each turn of the loop."""
 
     async def ask() -> list[Whole]:
-        at_once, replies = AtOnce(answering, None, None), {}
-        for number, request in enumerate(requests):
-            at_once.answer(request, lambda reply, number=number: replies.update({number: reply}))
+        at_once = AtOnce(answering, None, None)
+        replies: dict[int, Whole] = {}
+        numbers = count()
+        for requests in turns:
+            for request in requests:
+                at_once.answer(request, partial(replies.__setitem__, next(numbers)))
+            await asyncio.sleep(0)
         await asyncio.sleep(0)
         return [replies[number] for number in sorted(replies)]
 
@@ -219,6 +230,32 @@ def test_those_who_ask_for_the_same_are_answered_together_up_to_a_number(
     answering.together.clear()
     in_one_turn(answering, [asked(many) for _ in range(4)])
     assert answering.together == [2, 2]
+
+
+def test_those_who_come_while_others_are_read_are_answered_with_them(
+    server: AnsweringServer, releases: dict[str, Release]
+) -> None:
+    server.release(releases["1"])
+    answering = watched(server)
+    one, two, nobody = [asked(body({}))], [asked(body({})), asked(body({}))], list[Asked]()
+    assert len(in_turns(answering, [two, one, one, nobody, two, one])) == 7
+    assert answering.together == [4, 3]
+
+
+def test_nobody_waits_long_for_others_who_come(server: AnsweringServer, releases: dict[str, Release]) -> None:
+    server.release(releases["1"])
+    at_once = AtOnce(server.answering, None, None)
+
+    async def most_that_wait() -> int:
+        replies: list[Whole] = []
+        waiting = []
+        for number in range(1, 41):
+            at_once.answer(asked(body({})), replies.append)
+            await asyncio.sleep(0)
+            waiting.append(number - len(replies))
+        return max(waiting)
+
+    assert asyncio.run(most_that_wait()) == 15
 
 
 def test_nobody_is_asked_about_for_a_caller_who_went_away(
