@@ -21,10 +21,10 @@ def read_predictions(
 ) -> pd.DataFrame:
     """Predictions of events in [start, end), each once: the first that was made for a request.
 
-    Columns: `request_id`, `key`, `event_time`, `version`, `version_as_of`, `score`, `inputs` (JSON).
+    Columns: `request_id`, `key`, `event_time`, `version`, `arm`, `version_as_of`, `score`, `inputs` (JSON).
     """
     log = None if version is None else prediction_log(model, store).dataset(version)
-    columns = "request_id, key, event_time, version, version_as_of, score, inputs"
+    columns = "request_id, key, event_time, version, arm, version_as_of, score, inputs"
     if log is None:
         return pd.DataFrame(columns=columns.split(", "))
     with connect() as db:

@@ -62,8 +62,8 @@ def run(work: Work) -> None:
 def _champion_scores(work: Work, trained: Receipt, gate: pd.DataFrame) -> pd.Series:
     """The champion's probability per gate row, from before it could know the label; NaN if none.
 
-    Rows newer than its training are scored by it now; for rows it was trained on since, what was
-    logged when they were served counts.
+    Rows newer than its training are scored by it now; for rows it was trained on since, what the
+    champion of the time answered counts.
     """
     model, datasets = specs_of(trained)
     known_after = label_known_after(model, datasets[model.rows])
@@ -82,7 +82,9 @@ def _logged_scores(work: Work, model: ModelSpec, gate: pd.DataFrame, known_after
     logged = read_predictions(
         model.name, work.call.inputs["predictions"], work.store, start=gate[EVENT_TIME].min(), end=end
     )
-    honest = made_before_known(logged, known_after).set_index("key")["score"]
+    # What a canary answered says nothing of the champion beside it.
+    of_champions = logged[logged["arm"] == "champion"]
+    honest = made_before_known(of_champions, known_after).set_index("key")["score"]
     return gate[KEY].map(honest).astype(float)
 
 

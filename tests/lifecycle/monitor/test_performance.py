@@ -17,7 +17,8 @@ from tests.lifecycle.tiny import MODEL, Project, midnight
 
 def log_predictions(project: Project, rows: list[dict[str, Any]], number: int = 1) -> None:
     """Write predictions as the server does."""
-    defaults = {"version": "1", "version_as_of": midnight(1), "score": 0.5, "inputs": "{}", "at": midnight(1)}
+    defaults = {"version": "1", "arm": "champion", "version_as_of": midnight(1), "score": 0.5}
+    defaults |= {"inputs": "{}", "at": midnight(1)}
     table = pa.Table.from_pylist([{**defaults, PARTITION: "log", **row} for row in rows])
     prediction_log(MODEL, project.store).append_once(table, "server", number)
 

@@ -31,7 +31,9 @@ def _evaluated(world: Project, trained: Receipt, champion: Receipt | None) -> Ev
     return Evaluation.model_validate(receipt.results["evaluation"])
 
 
-def _log(world: Project, rows: pd.DataFrame, version_as_of: int, score: float = 0.5) -> None:
+def _log(
+    world: Project, rows: pd.DataFrame, version_as_of: int, score: float = 0.5, arm: str = "champion"
+) -> None:
     log_predictions(
         world,
         [
@@ -41,6 +43,7 @@ def _log(world: Project, rows: pd.DataFrame, version_as_of: int, score: float = 
                 "event_time": row[EVENT_TIME].to_pydatetime(),
                 "version_as_of": midnight(version_as_of),
                 "score": score,
+                "arm": arm,
             }
             for _, row in rows.iterrows()
         ],
@@ -78,6 +81,14 @@ def test_logged_predictions_of_a_version_that_could_have_seen_the_label_do_not_c
 ) -> None:
     gate = _gate(world, trained)
     _log(world, gate, version_as_of=21)
+    assert _evaluated(world, trained, champion).compared_rows == (gate[EVENT_TIME] > midnight(19)).sum()
+
+
+def test_what_a_canary_answered_does_not_count_as_the_champions(
+    world: Project, trained: Receipt, champion: Receipt
+) -> None:
+    gate = _gate(world, trained)
+    _log(world, gate, version_as_of=10, arm="canary")
     assert _evaluated(world, trained, champion).compared_rows == (gate[EVENT_TIME] > midnight(19)).sum()
 
 
