@@ -47,9 +47,9 @@ class Registry:
         self._client = MlflowClient(tracking_uri=uri)
 
     def find(self, model: str, run_key: str) -> Registered | None:
-        """The version that carries a run key, or None."""
+        """The version that carries a run key, the first where there are several for a moment, or None."""
         with self._answering():
-            found = self._client.search_model_versions(f"name='{model}' and tags.run_key='{run_key}'")
+            found = self._versions_of(model, run_key)
             if not found:
                 return None
             run_id = str(found[0].run_id)
@@ -70,28 +70,28 @@ class Registry:
         documents: Mapping[str, Any],
     ) -> Registered:
         """Log a run with the package and register it; a run key that is registered is found again."""
-        if (found := self.find(model, run_key)) is not None:
-            return found
-        with self._answering():
-            experiment = mlflow.set_experiment(model)
-            with mlflow.start_run(run_name=run_key[:12], tags={**tags, "run_key": run_key}) as run:
-                mlflow.log_params(dict(parameters))
-                mlflow.log_metrics(dict(metrics))
-                for name, document in documents.items():
-                    mlflow.log_dict(document, name)
-                info = _log_model(package, example)
-            self._create_model(model, description)
-            version = self._client.create_model_version(
-                model,
-                source=info.model_uri,
-                run_id=run.info.run_id,
-                tags={**tags, "run_key": run_key},
-                model_id=info.model_id,
-                description=", ".join(f"{name} {value:.4f}" for name, value in metrics.items()),
-            )
-        return Registered(
-            version=str(version.version), run_id=run.info.run_id, experiment_id=experiment.experiment_id
-        )
+        if self.find(model, run_key) is None:
+            with self._answering():
+                mlflow.set_experiment(model)
+                with mlflow.start_run(run_name=run_key[:12], tags={**tags, "run_key": run_key}) as run:
+                    mlflow.log_params(dict(parameters))
+                    mlflow.log_metrics(dict(metrics))
+                    for name, document in documents.items():
+                        mlflow.log_dict(document, name)
+                    info = _log_model(package, example)
+                self._create_model(model, description)
+                self._client.create_model_version(
+                    model,
+                    source=info.model_uri,
+                    run_id=run.info.run_id,
+                    tags={**tags, "run_key": run_key},
+                    model_id=info.model_id,
+                    description=", ".join(f"{name} {value:.4f}" for name, value in metrics.items()),
+                )
+        self._remove_later_ones(model, run_key)
+        registered = self.find(model, run_key)
+        assert registered is not None
+        return registered
 
     def mark_irreproducible(self, model: str, run_key: str, why: str) -> str | None:
         """Tag the version of a training that cannot be repeated any more; None when there is no version."""
@@ -161,6 +161,22 @@ class Registry:
             for name, value in metrics.items():
                 if have.get(name) != value:
                     self._client.log_metric(run_id, name, value)
+
+    def _versions_of(self, model: str, run_key: str) -> list[ModelVersion]:
+        """The versions that carry a run key, the first that was made first."""
+        found = self._client.search_model_versions(f"name='{model}' and tags.run_key='{run_key}'")
+        return sorted(found, key=lambda version: int(version.version))
+
+    def _remove_later_ones(self, model: str, run_key: str) -> None:
+        """Of two who register one training at once the later one sees both versions; the first stays."""
+        with self._answering():
+            for version in self._versions_of(model, run_key)[1:]:
+                try:
+                    self._client.delete_model_version(model, version.version)
+                    self._client.delete_run(str(version.run_id))
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                        raise
 
     def _all_versions(self) -> Iterator[ModelVersion]:
         page = self._client.search_model_versions(max_results=_PAGE)

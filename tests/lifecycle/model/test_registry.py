@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -91,6 +93,28 @@ def test_registering_twice_with_one_run_key_gives_one_version(mlflow_world: Worl
     found = client.search_model_versions(f"name='{tiny.MODEL}' and tags.run_key='{mlflow_world.run_key}'")
     assert [str(version.version) for version in found] == [mlflow_world.first.version]
     assert len(client.search_runs([mlflow_world.first.experiment_id])) == 1
+
+
+def test_of_two_who_register_one_training_at_once_the_first_version_stays(
+    mlflow_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, looked = Registry.find, threading.Barrier(2)
+
+    def find_together(registry: Registry, model: str, run_key: str) -> Registered | None:
+        found = find(registry, model, run_key)
+        if found is None:
+            looked.wait(30)
+        return found
+
+    monkeypatch.setattr(Registry, "find", find_together)
+    with ThreadPoolExecutor(2) as both:
+        one, other = both.map(mlflow_world.register, ["2" * 64] * 2)
+    assert one == other
+    client = mlflow.MlflowClient(mlflow_world.uri)
+    found = client.search_model_versions(f"name='{tiny.MODEL}' and tags.run_key='{'2' * 64}'")
+    assert [str(version.version) for version in found] == [one.version]
+    client.delete_model_version(tiny.MODEL, one.version)
+    client.delete_run(one.run_id)
 
 
 def test_a_version_is_found_by_its_run_key_alone(mlflow_world: World) -> None:
