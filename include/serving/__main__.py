@@ -25,7 +25,7 @@ from include.serving.access import KeyRequired, keys_of
 from include.serving.answering import Answering
 from include.serving.app import create_app
 from include.serving.at_once import AtOnce
-from include.serving.connections import BoundedConnection
+from include.serving.connections import PATIENCE, BoundedConnection
 from include.serving.copies import Copies
 from include.serving.holding import borrowed
 from include.serving.left_behind import take_over
@@ -94,6 +94,7 @@ def _config(app: ASGIApp, answering: Answering, keys: frozenset[bytes], rate: Ra
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=int(2 * PATIENCE),  # connections end themselves, before that
     )
 
 

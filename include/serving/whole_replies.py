@@ -20,6 +20,15 @@ class WholeReplies:
             self._loop.call_soon(self.flush)
         self._held.append(data)
 
+    def write_now(self, data: bytes) -> None:
+        """Send at once, after what is held."""
+        self._held.append(data)
+        self.flush()
+
+    def is_closing(self) -> bool:
+        """Whether the connection ends; asked for each request, where a look-up in vain would be slow."""
+        return self._transport.is_closing()
+
     def close(self) -> None:
         """Send what is held, and close."""
         self.flush()

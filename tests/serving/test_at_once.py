@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from include.lifecycle.release.document import Release
+from include.serving import connections
 from include.serving.access import KEYS, KeyRequired, keys_of
 from include.serving.answering import Answering, Reply
 from include.serving.app import create_app
@@ -206,9 +207,17 @@ def test_a_connection_stays_open_unless_its_caller_wants_it_closed(front: Front)
         assert b"connection: close\r\n" in front.ask(older)
 
 
-def test_a_caller_who_asks_no_more_is_left(front: Front) -> None:
-    front.uvicorn.config.timeout_keep_alive = 1
+def test_a_caller_who_asks_no_more_is_left(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.5)
     assert front.ask(post(headers=b"")).startswith(b"HTTP/1.1 200")
+
+
+def test_who_sends_no_more_reads_the_answer(front: Front) -> None:
+    for _ in range(20):
+        with socket.create_connection(front.address, timeout=30) as caller:
+            caller.sendall(post(headers=b""))
+            caller.shutdown(socket.SHUT_WR)
+            assert received(caller).startswith(b"HTTP/1.1 200")
 
 
 def test_what_follows_a_request_at_once_is_waited_for_and_answered(front: Front) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import cast
 
 import httpx
 import pytest
@@ -14,14 +19,18 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.server import ServerState
 
 from include.serving import connections
 from include.serving.connections import BoundedConnection
 from tests.serving.running import answers, wait_until
+from tests.serving.test_whole_replies import Wire
 
 # More than the sockets' own buffers hold.
 REPLY = 16 << 20
-PATHS = ("/", "/large", "/late")
+# More than the loop's clock takes to say another time.
+TICK = 0.01
+PATHS = ("/", "/large", "/late", "/slow")
 ASKED, SENT_ALL = threading.Event(), threading.Event()
 """A late request is being answered; its caller sends no more."""
 
@@ -34,6 +43,8 @@ def server() -> Iterator[tuple[str, int]]:
         if request.url.path == "/late":
             ASKED.set()
             SENT_ALL.wait(30)  # and nothing is read meanwhile, as while a model answers
+        if request.url.path == "/slow":
+            await asyncio.sleep(1.5)
         if request.method == "GET":
             return Response(b"x" * (REPLY if request.url.path == "/large" else 2))
         return Response(str(len(await request.body())))
@@ -41,6 +52,7 @@ def server() -> Iterator[tuple[str, int]]:
     app = Starlette(routes=[Route(path, answer, methods=["GET", "POST"]) for path in PATHS])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, http=BoundedConnection, log_level="critical", lifespan="off")
+        config.timeout_keep_alive = 120  # as where it is served: connections end themselves
         running = uvicorn.Server(config)
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
@@ -111,6 +123,98 @@ def test_who_connects_too_many_is_told_so_and_the_others_are_answered(
     wait_until(lambda: answers(url), "there is room again")
 
 
+def test_the_connection_that_was_not_used_for_longest_makes_room(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "UNUSED", 0.0)
+    request = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ExitStack() as stack:
+        begun = stack.enter_context(_answered(server))
+        begun.sendall(request[:5])
+        first, second = [stack.enter_context(_answered(server)) for _ in range(2)]
+        newest = stack.enter_context(_answered(server))
+        assert first.recv(65_536) == b""
+        begun.sendall((request % b"")[5:])
+        assert begun.recv(65_536).startswith(b"HTTP/1.1 200")
+        for caller in (second, begun, newest):
+            caller.sendall(request % b"slow")
+        assert b"ask again in a second" in received(server)
+        assert newest.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_on_which_something_is_due_does_not_make_room(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connections, "UNUSED", 0.0)
+    with ExitStack() as stack:
+        busy, reading = [stack.enter_context(_answered(server)) for _ in range(2)]
+        busy.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        reading.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        reading.recv(1)
+        assert b"ask again in a second" in received(server)
+        assert busy.recv(65_536).startswith(b"HTTP/1.1 200")
+        time.sleep(TICK)
+        silent = stack.enter_context(socket.create_connection(server, timeout=30))
+        assert busy.recv(65_536) == b""
+        time.sleep(TICK)
+        stack.enter_context(_answered(server))
+        assert silent.recv(65_536) == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n"])
+def test_a_connection_whose_request_was_not_read_yet_does_not_make_room(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(connections, "UNUSED", 0.0)
+    config = uvicorn.Config(Response(b"xx"), http=BoundedConnection, lifespan="off")
+    config.load()
+    state, wire = ServerState(), Wire()
+
+    async def closes_for_another() -> bool:
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        with here:
+            older, _ = await loop.connect_accepted_socket(
+                lambda: BoundedConnection(config, state, {}, loop), there
+            )
+            time.sleep(TICK)
+            here.sendall(sent)
+            newer = BoundedConnection(config, state, {}, loop)
+            newer.connection_made(cast(asyncio.Transport, wire))
+            closes = older.is_closing()
+            newer.connection_lost(None)
+            older.abort()
+            await asyncio.sleep(0)
+            return closes
+
+    assert asyncio.run(closes_for_another()) == (not sent)
+    assert (b"ask again in a second" in b"".join(wire.seen)) == bool(sent)
+
+
+def _answered(server: tuple[str, int]) -> socket.socket:
+    """A connection that was used a moment ago."""
+    caller = socket.create_connection(server, timeout=30)
+    caller.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert caller.recv(65_536).startswith(b"HTTP/1.1 200")
+    time.sleep(TICK)
+    return caller
+
+
+def test_nothing_is_kept_of_a_connection_that_was_reset(server: tuple[str, int]) -> None:
+    def kept() -> int:
+        return sum(isinstance(each, BoundedConnection) for each in gc.get_objects())
+
+    before = kept()
+    for _ in range(9):
+        caller = _answered(server)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        caller.close()
+    wait_until(lambda: kept() <= before + 1, "they are forgotten")
+
+
 def test_replies_that_nobody_reads_have_a_bounded_place_in_memory(
     server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +245,15 @@ def test_who_neither_sends_nor_reads_loses_the_connection(
         assert _size(caller) < REPLY
 
 
+def test_a_connection_that_is_not_used_ends_and_one_that_waits_for_its_reply_does_not(
+    server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.5)
+    request = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert received(server, request % b"").startswith(b"HTTP/1.1 200")
+    assert received(server, request % b"slow").startswith(b"HTTP/1.1 200")
+
+
 def _size(caller: socket.socket) -> int:
     size = 1
     try:
@@ -158,3 +271,8 @@ def test_who_sends_no_more_while_it_is_answered_reads_the_answer(server: tuple[s
         caller.shutdown(socket.SHUT_WR)
         SENT_ALL.set()
         assert caller.recv(65_536).endswith(b"xx")
+    with socket.create_connection(server, timeout=30) as caller:
+        caller.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        caller.shutdown(socket.SHUT_WR)
+        assert caller.recv(65_536).endswith(b"xx")
+        assert caller.recv(65_536) == b""
