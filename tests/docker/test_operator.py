@@ -150,7 +150,6 @@ def test_a_pod_that_is_lost_is_a_failure_that_a_retry_cures(pods: Pods) -> None:
 @pytest.mark.parametrize(
     ("needs", "retried", "text"),
     [
-        ({"memory": "24Mi"}, False, r"raise compute\.train\.memory"),
         ({"deadline": "1s"}, False, r"raise compute\.train\.deadline"),
         ({"gpu": 2, "patience": "2s"}, True, r"Unschedulable: 0/2 nodes.*Insufficient nvidia\.com/gpu"),
         ({"image": "lost"}, False, r"cannot pull its image .*kubernetes\.images"),
@@ -164,6 +163,11 @@ def test_each_failure_names_its_cause_and_its_cure(
         _run(call, **needs)
     assert isinstance(failed.value, AirflowFailException) is not retried
     pods.await_gone(call)
+
+
+def test_a_pod_that_takes_more_memory_than_it_may_is_a_failure_that_names_the_cure(pods: Pods) -> None:
+    with pytest.raises(AirflowFailException, match=r"raise compute\.train\.memory"):
+        _run(_training(pods, 20, **pods.greedy()))
 
 
 def test_a_training_waits_for_its_turn_and_never_runs_on_the_cpu_in_place_of_a_gpu(pods: Pods) -> None:

@@ -37,8 +37,8 @@ def _call(pods: Pods, day: int, **needs: Any) -> Call:
     return call
 
 
-def _train(call: Call, meanwhile: Any = lambda trigger: None, **needs: Any) -> None:
-    compute = Compute.model_validate({**SMALL, **needs})
+def _train(call: Call, meanwhile: Any = lambda trigger: None) -> None:
+    compute = Compute.model_validate(SMALL)
     planned = {"run_key": call.run_key}
     run_to_end(
         lambda: TrainOperator(task_id="train", model=MODEL, planned=planned, compute=compute),
@@ -91,11 +91,11 @@ def test_a_pod_that_fails_costs_money_too_and_each_is_paid_once(pods: Pods) -> N
 
 
 def test_a_pod_that_took_too_much_memory_is_paid(pods: Pods) -> None:
-    call = _call(pods, 17)
+    call = _call(pods, 17, **pods.greedy())
     with pytest.raises(AirflowException, match=r"raise compute\.train\.memory"):
-        _train(call, memory="48Mi")
+        _train(call)
     (entry,) = _used(pods, call)
-    assert entry.data["usage"]["memory_gib_seconds"] >= 0
+    _assert_promised(entry, cpu=0.1, gib=1)
     assert entry.data["where"].startswith("pod ")
 
 
